@@ -1,0 +1,1 @@
+//! Instances into durable, searchable studies: files and an SQLite index.

@@ -1,0 +1,1 @@
+//! Masks into a DICOM SEG, and back.

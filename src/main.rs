@@ -1,0 +1,2 @@
+//! The `seer` binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! A volume and an answer into masks: the text-promptable backbone.
