@@ -1,0 +1,1 @@
+//! Fetches ONNX Runtime.

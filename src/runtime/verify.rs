@@ -1,0 +1,1 @@
+//! Hashes, graphs and a warm-up.
