@@ -39,7 +39,7 @@ pub use graph::{Element, Graph, Port};
 pub use library::{Runtime, RuntimeSettings};
 pub use manifest::{BackboneManifest, Manifest, ReasonerManifest};
 pub use tensor::{Held, Inputs, Outputs, Tensor};
-//pub use verify::{Check, VerifyReport, verify};
+pub use verify::{Check, VerifyReport, verify};
 
 /// Where graphs run.
 #[derive(
