@@ -1,5 +1,9 @@
 //! A series into voxels and geometry; masks and resampling.
 
+mod region;
+mod reorient;
+pub mod resample;
+
 use ndarray::Array3;
 
 use crate::error::{ErrorKind, Finding, Kind};
