@@ -11,6 +11,12 @@ pub enum AxisOrder {
     /// `[z, y, x]` growing to the head, the back and the patient's left: the order of an
     /// unrotated axial DICOM series.
     SuperiorPosteriorLeft,
+    /// Growing to the back, the feet and the patient's left: coronal slices from the front, as
+    /// displayed.
+    PosteriorInferiorLeft,
+    /// Growing to the patient's left, the feet and the back: sagittal slices as displayed, seen
+    /// from the left.
+    LeftInferiorPosterior,
 }
 
 impl AxisOrder {
@@ -19,6 +25,8 @@ impl AxisOrder {
         match self {
             Self::SuperiorAnteriorRight => [(2, false), (1, true), (0, true)],
             Self::SuperiorPosteriorLeft => [(2, false), (1, false), (0, false)],
+            Self::PosteriorInferiorLeft => [(1, false), (2, true), (0, false)],
+            Self::LeftInferiorPosterior => [(0, false), (2, true), (1, false)],
         }
     }
 }
