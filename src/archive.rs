@@ -30,7 +30,7 @@ pub use attributes::{Attribute, Level, json_key};
 pub use read::{InstanceRecord, Scope, SeriesCandidate};
 pub use search::{Condition, Query};
 
-use crate::dicom::{DicomError, DicomLimits, Identity, Instance};
+use crate::dicom::{DicomError, DicomLimits, Identity, Instance, StudyUid};
 use crate::error::{ErrorKind, Finding, Kind};
 use files::Files;
 use index::{Entry, Index};
@@ -99,7 +99,7 @@ impl Archive {
     pub fn store(&self, bytes: &[u8]) -> Result<Stored, ArchiveError> {
         let mut spooled = self.spool()?;
         spooled.write_all(bytes).map_err(io_error("write an instance"))?;
-        self.admit(bytes, spooled)
+        self.admit(bytes, spooled, None)
     }
 
     /// Stores a copy of a Part 10 file; returns after it is durable.
@@ -114,17 +114,23 @@ impl Archive {
 
     /// Stores an upload that was spooled; returns after it is durable.
     ///
-    /// The same bytes again are acknowledged again. The preamble is zeroed.
+    /// The same bytes again are acknowledged again. The preamble is zeroed. With `only_study`, an
+    /// instance of any other study is refused.
     ///
     /// # Errors
     /// [`ArchiveError::Dicom`] when the guard or the parser refuses it,
     /// [`ArchiveError::Conflict`] when its SOP Instance UID is known with other content,
-    /// [`ArchiveError::TooLarge`] past the limit; input and output errors.
-    pub fn store_spooled(&self, mut spooled: NamedTempFile) -> Result<Stored, ArchiveError> {
+    /// [`ArchiveError::OtherStudy`], [`ArchiveError::TooLarge`] past the limit; input and output
+    /// errors.
+    pub fn store_spooled(
+        &self,
+        mut spooled: NamedTempFile,
+        only_study: Option<&StudyUid>,
+    ) -> Result<Stored, ArchiveError> {
         let file = spooled.as_file_mut();
         io::Seek::rewind(file).map_err(io_error("read an upload"))?;
         let bytes = self.read_within_limits(file)?;
-        self.admit(&bytes, spooled)
+        self.admit(&bytes, spooled, only_study)
     }
 
     fn read_within_limits(&self, file: &mut File) -> Result<Vec<u8>, ArchiveError> {
@@ -138,17 +144,25 @@ impl Archive {
         Ok(bytes)
     }
 
-    fn admit(&self, bytes: &[u8], spooled: NamedTempFile) -> Result<Stored, ArchiveError> {
+    fn admit(
+        &self,
+        bytes: &[u8],
+        spooled: NamedTempFile,
+        only_study: Option<&StudyUid>,
+    ) -> Result<Stored, ArchiveError> {
         let (instance, findings) = Instance::parse(bytes, &self.0.limits)?;
         if !files::has_preamble(bytes) {
             return Err(ArchiveError::NoPreamble);
         }
         let identity = instance.identity().clone();
+        if only_study.is_some_and(|study| *study != identity.study) {
+            return Err(ArchiveError::OtherStudy(Box::new(identity)));
+        }
         let sha256 = files::digest(bytes);
         let mut writer = self.0.index.writer();
         let outcome = match index::digest_of(&writer, identity.sop_instance.as_str())? {
             Some(known) if known == sha256 => Outcome::AlreadyStored,
-            Some(_) => return Err(ArchiveError::Conflict),
+            Some(_) => return Err(ArchiveError::Conflict(Box::new(identity))),
             None => {
                 self.0.files.keep(spooled, &identity).map_err(io_error("keep an instance"))?;
                 let size_bytes = bytes.len() as u64;
@@ -204,7 +218,7 @@ impl Archive {
         let identity = instance.identity();
         let place = self.0.files.path(&identity.study, &identity.series, &identity.sop_instance);
         if place != path {
-            return Err(ArchiveError::Conflict);
+            return Err(ArchiveError::Conflict(Box::new(identity.clone())));
         }
         let sha256 = files::digest(&bytes);
         let entry = Entry { instance: &instance, sha256, size_bytes: bytes.len() as u64 };
@@ -252,7 +266,10 @@ pub enum ArchiveError {
     },
     /// The SOP Instance UID is known with other content.
     #[error("an instance with this SOP Instance UID but other content is already stored")]
-    Conflict,
+    Conflict(Box<Identity>),
+    /// It belongs to another study than the request names.
+    #[error("Study Instance UID of the instance differs from the one in the request")]
+    OtherStudy(Box<Identity>),
     /// There is no such study, series or instance.
     #[error("{what} {uid} is not stored here")]
     Unknown {
@@ -285,9 +302,9 @@ impl Kind for ArchiveError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Dicom(error) => error.kind(),
-            Self::NoPreamble => ErrorKind::Invalid,
+            Self::NoPreamble | Self::OtherStudy(_) => ErrorKind::Invalid,
             Self::TooLarge { .. } => ErrorKind::TooLarge,
-            Self::Conflict => ErrorKind::Conflict,
+            Self::Conflict(_) => ErrorKind::Conflict,
             Self::Unknown { .. } => ErrorKind::NotFound,
             Self::InUse { .. } | Self::Io { .. } | Self::Index(_) => ErrorKind::Unavailable,
         }

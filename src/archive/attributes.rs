@@ -226,7 +226,11 @@ mod tests {
     #[test]
     fn decimal_and_integer_strings_become_numbers_at_every_depth() {
         let mut item = InMemDicomObject::new_empty();
-        item.put(DataElement::new(tags::PIXEL_SPACING, VR::DS, PrimitiveValue::from("0.5 \\1")));
+        item.put(DataElement::new(
+            tags::PIXEL_SPACING,
+            VR::DS,
+            dicom_core::dicom_value!(Strs, ["0.5 ", "1"]),
+        ));
         item.put(DataElement::new(tags::PIXEL_DATA, VR::OB, PrimitiveValue::from(vec![0u8; 9999])));
         let sequence = dicom_core::value::DataSetSequence::from(vec![item]);
         let value =
