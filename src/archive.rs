@@ -150,9 +150,11 @@ impl Archive {
         spooled: NamedTempFile,
         only_study: Option<&StudyUid>,
     ) -> Result<Stored, ArchiveError> {
-        let (instance, findings) = Instance::parse(bytes, &self.0.limits)?;
+        let (instance, mut findings) = Instance::parse(bytes, &self.0.limits)?;
         if !files::has_preamble(bytes) {
-            return Err(ArchiveError::NoPreamble);
+            let mut stored = self.admit_rewritten(&instance, only_study)?;
+            findings.append(&mut stored.findings);
+            return Ok(Stored { findings, ..stored });
         }
         let identity = instance.identity().clone();
         if only_study.is_some_and(|study| *study != identity.study) {
@@ -171,6 +173,23 @@ impl Archive {
             }
         };
         Ok(Stored { identity, findings, outcome })
+    }
+
+    /// Stores an instance that came without preamble or meta information as a whole Part 10 file,
+    /// so that every file of the archive is one.
+    fn admit_rewritten(
+        &self,
+        instance: &Instance,
+        only_study: Option<&StudyUid>,
+    ) -> Result<Stored, ArchiveError> {
+        let mut bytes = Vec::new();
+        let written = instance.object().write_all(&mut bytes);
+        if written.is_err() || !files::has_preamble(&bytes) {
+            return Err(ArchiveError::NoPreamble);
+        }
+        let mut spooled = self.spool()?;
+        spooled.write_all(&bytes).map_err(io_error("write an instance"))?;
+        self.admit(&bytes, spooled, only_study)
     }
 
     /// Brings index and files into agreement; the files win.
@@ -253,8 +272,8 @@ pub enum ArchiveError {
     /// The bytes are not DICOM that this server takes in.
     #[error(transparent)]
     Dicom(#[from] DicomError),
-    /// The data set came without the 128-byte preamble and the DICM prefix.
-    #[error("instance has no preamble with the DICM prefix at byte 128")]
+    /// The data set came without the 128-byte preamble and cannot be written with one.
+    #[error("instance has no preamble with DICM at byte 128 and cannot be given one")]
     NoPreamble,
     /// A file is too large.
     #[error("instance is {found} bytes, the limit is {max}")]
