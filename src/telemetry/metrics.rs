@@ -1,0 +1,108 @@
+//! Every metric, declared once: `seer_<noun>_<unit>`, counters end in `_total`.
+//!
+//! Labels hold names from our own short lists (routes, states, steps, bundles), never anything
+//! from a request.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use metrics::{
+    Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+const REQUESTS: &str = "seer_http_requests_total";
+const REQUEST_DURATION: &str = "seer_http_request_duration_seconds";
+const INSTANCES: &str = "seer_instances_received_total";
+const ORDERS: &str = "seer_orders_finished_total";
+const ORDER_DURATION: &str = "seer_order_duration_seconds";
+const STEP_DURATION: &str = "seer_order_step_duration_seconds";
+const ORDERS_QUEUED: &str = "seer_orders_queued_count";
+const ORDERS_RUNNING: &str = "seer_orders_running_count";
+const TOKENS: &str = "seer_reasoner_tokens_total";
+const PATCHES: &str = "seer_backbone_patches_total";
+const BUNDLE: &str = "seer_bundle_info";
+
+const BUCKETS_SECONDS: [f64; 14] =
+    [0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1800.0];
+
+static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
+
+/// The process's metrics; started by the first call.
+pub fn recorder() -> &'static PrometheusHandle {
+    RECORDER.get_or_init(|| {
+        let builder = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &BUCKETS_SECONDS)
+            .unwrap_or_default();
+        let recorder = builder.build_recorder();
+        let handle = recorder.handle();
+        // Only fails when another recorder was installed; ours then shows nothing, and serves on.
+        if metrics::set_global_recorder(recorder).is_ok() {
+            describe();
+        }
+        handle
+    })
+}
+
+fn describe() {
+    describe_counter!(REQUESTS, "Requests answered, by method, route and status");
+    describe_histogram!(REQUEST_DURATION, Unit::Seconds, "Time to the head of the response");
+    describe_counter!(INSTANCES, "Instances received, by outcome: new, already_stored or refused");
+    describe_counter!(ORDERS, "Orders that reached a final state, by state");
+    describe_histogram!(ORDER_DURATION, Unit::Seconds, "Time from start to final state, by state");
+    describe_histogram!(STEP_DURATION, Unit::Seconds, "Time of one step of the walk, by step");
+    describe_gauge!(ORDERS_QUEUED, "Orders that wait");
+    describe_gauge!(ORDERS_RUNNING, "Orders that are worked on");
+    describe_counter!(TOKENS, "Tokens by the reasoner, by kind: prompt or written");
+    describe_counter!(PATCHES, "Patches that the backbone encoded");
+    describe_gauge!(BUNDLE, "1 for each loaded bundle, by name, version and provider");
+}
+
+/// Counts an answered request. `route` is the route's pattern, not the path asked for.
+pub fn request_answered(method: &str, route: &str, status: u16, latency: Duration) {
+    let (method, route) = (method.to_owned(), route.to_owned());
+    counter!(REQUESTS, "method" => method.clone(), "route" => route.clone(),
+        "status" => status.to_string())
+    .increment(1);
+    histogram!(REQUEST_DURATION, "method" => method, "route" => route).record(latency);
+}
+
+/// Counts a received instance: `new`, `already_stored` or `refused`.
+pub fn instance_received(outcome: &'static str) {
+    counter!(INSTANCES, "outcome" => outcome).increment(1);
+}
+
+/// Counts an order that reached a final state, and its time from start.
+pub fn order_finished(state: &'static str, duration: Duration) {
+    counter!(ORDERS, "state" => state).increment(1);
+    histogram!(ORDER_DURATION, "state" => state).record(duration);
+}
+
+/// Records the time of one step of the walk.
+pub fn step_finished(step: &'static str, duration: Duration) {
+    histogram!(STEP_DURATION, "step" => step).record(duration);
+}
+
+/// Shows how many orders wait and run.
+pub fn order_depth(queued: u64, running: u64) {
+    gauge!(ORDERS_QUEUED).set(queued as f64);
+    gauge!(ORDERS_RUNNING).set(running as f64);
+}
+
+/// Counts the tokens of one trace.
+pub fn trace_written(prompt_token_count: usize, token_count: usize) {
+    counter!(TOKENS, "kind" => "prompt").increment(prompt_token_count as u64);
+    counter!(TOKENS, "kind" => "written").increment(token_count as u64);
+}
+
+/// Counts encoded patches.
+pub fn patches_encoded(count: usize) {
+    counter!(PATCHES).increment(count as u64);
+}
+
+/// Shows a loaded bundle.
+pub fn bundle_loaded(name: &str, version: &str, provider: &str) {
+    gauge!(BUNDLE, "name" => name.to_owned(), "version" => version.to_owned(),
+        "provider" => provider.to_owned())
+    .set(1.0);
+}

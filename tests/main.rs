@@ -1,0 +1,6 @@
+//! Try.
+mod archive;
+mod config;
+mod support {
+    pub mod studies;
+}
