@@ -22,10 +22,13 @@ use dicom_object::{DefaultDicomObject, InMemDicomObject};
 use crate::error::Finding;
 
 mod attributes;
+mod codec;
+mod codestream;
 mod decode;
 mod error;
 mod fragments;
 mod guard;
+mod jpeg_ls;
 mod part10;
 mod pixels;
 mod rle;
@@ -144,7 +147,7 @@ fn identify(
         study: StudyUid::parse(&text(Tag(0x0020, 0x000D)))?,
         series: SeriesUid::parse(&text(Tag(0x0020, 0x000E)))?,
         sop_instance: SopInstanceUid::parse(&text(Tag(0x0008, 0x0018)))?,
-        sop_class_uid: uid::check_uid("SopClassUid", &sop_class_uid)?.to_owned(),
+        sop_class_uid: uid::check_uid("SOPClassUID", &sop_class_uid)?.to_owned(),
         transfer_syntax_uid,
     })
 }

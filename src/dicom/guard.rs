@@ -258,7 +258,7 @@ impl Walk<'_> {
             (Some(VR::UN), None) => (VR::SQ, true),
             (Some(VR::UN), Some(_)) if context.encoding.is_little_endian() => {
                 let known = value::dictionary_vr(header.tag, context.is_signed);
-                let vr = known.filter(|_| header.tag.group() % 2 == 0).unwrap_or(VR::UN);
+                let vr = known.filter(|_| header.tag.group().is_multiple_of(2)).unwrap_or(VR::UN);
                 (vr, vr == VR::SQ)
             }
             (Some(vr), _) => (vr, false),
