@@ -18,6 +18,7 @@
 
 use dicom_core::Tag;
 use dicom_object::{DefaultDicomObject, InMemDicomObject};
+use std::fmt;
 
 use crate::error::Finding;
 
@@ -33,6 +34,7 @@ mod part10;
 mod pixels;
 mod rle;
 mod stream;
+mod text;
 mod transfer_syntax;
 mod uid;
 mod value;
@@ -84,7 +86,6 @@ impl Default for DicomLimits {
 }
 
 /// One SOP instance that passed the guard.
-#[derive(Debug)]
 pub struct Instance {
     identity: Identity,
     object: DefaultDicomObject,
@@ -134,6 +135,16 @@ impl Instance {
             number,
         };
         source.decode()
+    }
+}
+
+/// Tells nothing of the patient.
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Instance")
+            .field("transfer_syntax_uid", &self.identity.transfer_syntax_uid)
+            .field("pixels", &self.pixels)
+            .finish_non_exhaustive()
     }
 }
 
