@@ -80,6 +80,11 @@ pub struct Outputs {
 }
 
 impl Outputs {
+    /// The graph that gave them.
+    pub fn graph(&self) -> &str {
+        &self.graph
+    }
+
     /// Takes an output as it is.
     ///
     /// # Errors

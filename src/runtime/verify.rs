@@ -1,6 +1,7 @@
 //! `seer models verify`: hashes, graphs against the manifest, and a warm-up run.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 use std::time::Instant;
 
@@ -10,7 +11,7 @@ use serde::Serialize;
 use super::contract::{self, Dim, GraphSpec};
 use super::graph::{Element, Graph};
 use super::{Bundle, Inputs, Runtime, RuntimeError, Tensor};
-use crate::threads::{Cancel, Progress};
+use crate::threads::Cancel;
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -23,6 +24,13 @@ pub struct Check {
     pub detail: String,
     /// How long it took.
     pub seconds: f64,
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = if self.ok { "ok" } else { "FAILED" };
+        write!(f, "{verdict:<6} {}: {} ({:.2} s)", self.name, self.detail, self.seconds)
+    }
 }
 
 /// Everything that was looked at in one bundle.
@@ -40,14 +48,15 @@ pub struct VerifyReport {
 
 impl VerifyReport {
     /// Whether every check passed.
-    pub fn ok(&self) -> bool {
+    pub fn passed(&self) -> bool {
         self.checks.iter().all(|check| check.ok)
     }
 }
 
 /// Checks the bundle in `folder`: hashes, graph inputs and outputs, and a run of every graph on
 /// zeros of the smallest sensible size.
-pub fn verify(folder: &Path, runtime: &Runtime, progress: &Progress) -> VerifyReport {
+#[tracing::instrument(skip_all, fields(bundle.folder = %folder.display()))]
+pub fn verify(folder: &Path, runtime: &Runtime) -> VerifyReport {
     let mut report = VerifyReport {
         folder: folder.display().to_string(),
         bundle: None,
@@ -61,14 +70,9 @@ pub fn verify(folder: &Path, runtime: &Runtime, progress: &Progress) -> VerifyRe
     });
     let Some(bundle) = opened else { return report };
     report.bundle = Some(format!("{} {}", bundle.manifest().name, bundle.manifest().version));
-    let parts = parts(&bundle);
-    let total = parts.iter().map(|specs| specs.len() as u64).sum();
-    let mut done = 0;
-    for specs in parts {
+    for specs in parts(&bundle) {
         let mut flowing = BTreeMap::new();
         for spec in specs {
-            progress.report(done, total);
-            done += 1;
             let warmed = report.check(&spec.file, || {
                 let graph = runtime.load_checked(&bundle, &spec)?;
                 let detail = warm_up(&graph, &spec, &mut flowing)?;
@@ -79,7 +83,6 @@ pub fn verify(folder: &Path, runtime: &Runtime, progress: &Progress) -> VerifyRe
             }
         }
     }
-    progress.report(total, total);
     report
 }
 
