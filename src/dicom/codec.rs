@@ -170,8 +170,8 @@ fn decode(frame: &[u8], shape: Shape, transfer_syntax_uid: &str) -> Result<Vec<u
     let samples: Vec<u32> = match bits_allocated {
         8 => bytes.iter().take(count).map(|byte| u32::from(*byte)).collect(),
         _ => {
-            let words = bytes.chunks_exact(2).take(count);
-            words.map(|word| u32::from(u16::from_ne_bytes([word[0], word[1]]))).collect()
+            let words = bytes.as_chunks().0.iter().take(count);
+            words.map(|word| u32::from(u16::from_ne_bytes(*word))).collect()
         }
     };
     if samples.len() == count {

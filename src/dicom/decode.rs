@@ -145,8 +145,14 @@ impl Source<'_> {
                 let bytes = bytes.get(..count * width).unwrap_or_default();
                 match width {
                     1 => bytes.iter().map(|byte| cell.value(u32::from(*byte))).collect(),
-                    2 => words(bytes, |w| cell.value(u32::from(u16::from_le_bytes(w)))),
-                    _ => words(bytes, |w| cell.value(u32::from_le_bytes(w))),
+                    2 => {
+                        let words = bytes.as_chunks().0.iter();
+                        words.map(|word| cell.value(u32::from(u16::from_le_bytes(*word)))).collect()
+                    }
+                    _ => {
+                        let words = bytes.as_chunks().0.iter();
+                        words.map(|word| cell.value(u32::from_le_bytes(*word))).collect()
+                    }
                 }
             }
             Samples::Coded(Coded { samples, bits }) => {
@@ -160,12 +166,11 @@ impl Source<'_> {
         }
         // An unsigned 32-bit value past i32::MAX came out negative.
         let is_full_width = !cell.is_signed && cell.bits == 32;
-        match values.iter().find(|value| is_full_width && **value < 0) {
-            Some(value) => {
-                Err(DicomError::Unsupported(format!("stored value {}", value.cast_unsigned())))
-            }
-            None => Ok(values),
+        if is_full_width && let Some(value) = values.iter().find(|value| **value < 0) {
+            let value = value.cast_unsigned();
+            return Err(DicomError::Unsupported(format!("stored value {value}, larger than 2^31")));
         }
+        Ok(values)
     }
 
     /// Unpacks 1-bit pixels, least significant bit first, frames without padding between them
@@ -199,17 +204,6 @@ impl Source<'_> {
         let bits = (first..first + count).map(|at| i32::from(bytes[at / 8] >> (at % 8) & 1));
         Ok(bits.collect())
     }
-}
-
-fn words<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> i32) -> Vec<i32> {
-    let chunks = bytes.chunks_exact(N);
-    chunks
-        .map(|chunk| {
-            let mut word = [0; N];
-            word.copy_from_slice(chunk);
-            value(word)
-        })
-        .collect()
 }
 
 /// Where the stored bits lie in an allocated cell.

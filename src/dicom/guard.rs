@@ -93,8 +93,8 @@ impl Walk<'_> {
             let Some(open) = self.stack.last() else {
                 return Ok(InMemDicomObject::new_empty());
             };
-            let (end, is_root) = (open.end, self.stack.len() == 1);
-            if is_root && end - self.at < 8 {
+            let end = open.end;
+            if self.stack.len() == 1 && self.is_only_padding_left(end) {
                 self.tolerated.trailing_bytes += end - self.at;
                 self.at = end;
             }
@@ -117,6 +117,13 @@ impl Walk<'_> {
                 Content::DataSet(_) => self.step_in_data_set()?,
             }
         }
+    }
+
+    /// Whether what is left of the file is too short for an element, or zeros.
+    fn is_only_padding_left(&self, end: usize) -> bool {
+        let rest = &self.bytes[self.at..end];
+        // Nearly always the first four bytes are a tag, and the rest is not looked at.
+        rest.len() < 8 || (rest.starts_with(&[0; 4]) && rest.iter().all(|byte| *byte == 0))
     }
 
     /// The innermost thing that is open. The walk ends when the root closes.
@@ -349,8 +356,7 @@ impl Walk<'_> {
 }
 
 fn offsets(bytes: &[u8]) -> C<u32> {
-    let words = bytes.chunks_exact(4).map(|word| word.try_into().map(u32::from_le_bytes));
-    words.filter_map(Result::ok).collect()
+    bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
 }
 
 impl Tolerated {

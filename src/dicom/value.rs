@@ -85,9 +85,8 @@ fn little_endian_pixels(bytes: &[u8], context: &Context) -> Vec<u8> {
 }
 
 fn words<const N: usize>(bytes: &[u8], encoding: Encoding) -> impl Iterator<Item = [u8; N]> {
-    bytes.chunks_exact(N).map(move |chunk| {
-        let mut word = [0; N];
-        word.copy_from_slice(chunk);
+    bytes.as_chunks().0.iter().map(move |word| {
+        let mut word = *word;
         if !encoding.is_little_endian() {
             word.reverse();
         }

@@ -129,6 +129,17 @@ fn refuses_lengths_that_lie() {
 }
 
 #[test]
+fn tolerates_padding_after_the_last_element() {
+    for (padding, expected) in [(vec![], None), (vec![0; 300], Some(300)), (vec![7; 3], Some(3))] {
+        let data_set = [with_uids(Vec::new(), false), padding].concat();
+        let (_, findings) =
+            Instance::parse(&part10(EXPLICIT, &data_set), &DicomLimits::default()).unwrap();
+        let message = expected.map(|count| format!("{count} bytes after the last data element"));
+        assert_eq!(findings.first().map(|finding| finding.message.clone()), message);
+    }
+}
+
+#[test]
 fn refuses_more_elements_and_texts_than_the_limit() {
     let limits = DicomLimits { element_count_max: 100, ..DicomLimits::default() };
     let check = |data_set: Vec<u8>, expected: &str| {
