@@ -29,6 +29,7 @@ mod decode;
 mod error;
 mod fragments;
 mod guard;
+mod jpeg_extended;
 mod jpeg_ls;
 mod part10;
 mod pixels;
