@@ -17,6 +17,7 @@
 //! ```
 
 use dicom_core::Tag;
+use dicom_core::value::Value;
 use dicom_object::{DefaultDicomObject, InMemDicomObject};
 use std::fmt;
 
@@ -43,6 +44,8 @@ mod value;
 pub use attributes::Attributes;
 pub use error::DicomError;
 pub use uid::{SeriesUid, SopInstanceUid, StudyUid};
+
+const PIXEL_DATA: Tag = Tag(0x7FE0, 0x0010);
 
 /// Who an instance is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +94,8 @@ pub struct Instance {
     identity: Identity,
     object: DefaultDicomObject,
     pixels: Option<pixels::PixelDescription>,
+    /// Of encapsulated pixel data; a broken one is told when a frame is asked for.
+    frame_index: Option<Result<fragments::FrameIndex, String>>,
 }
 
 impl Instance {
@@ -102,7 +107,14 @@ impl Instance {
         let part10::Part10 { object, transfer_syntax_uid, findings } = part10::read(bytes, limits)?;
         let identity = identify(&object, transfer_syntax_uid)?;
         let pixels = pixels::PixelDescription::read(&object, limits)?;
-        Ok((Self { identity, object, pixels }, findings))
+        let sequence = object.get(PIXEL_DATA).map(|element| element.value());
+        let frame_index = match (sequence, &pixels) {
+            (Some(Value::PixelSequence(sequence)), Some(pixels)) => {
+                Some(fragments::FrameIndex::new(&object, sequence, pixels.frames))
+            }
+            _ => None,
+        };
+        Ok((Self { identity, object, pixels, frame_index }, findings))
     }
 
     /// Who it is.
@@ -133,6 +145,7 @@ impl Instance {
             object: &self.object,
             description: self.pixels.as_ref().ok_or(DicomError::NoPixelData)?,
             transfer_syntax_uid: &self.identity.transfer_syntax_uid,
+            frame_index: self.frame_index.as_ref(),
             number,
         };
         source.decode()

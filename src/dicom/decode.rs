@@ -1,6 +1,5 @@
 //! One frame of pixel data into stored values.
 
-use dicom_core::Tag;
 use dicom_core::value::Value;
 use dicom_object::InMemDicomObject;
 use flate2::read::DeflateDecoder;
@@ -8,15 +7,18 @@ use std::borrow::Cow;
 use std::io::Read;
 
 use super::codec::{self, Coded, Fault};
+use super::fragments::FrameIndex;
 use super::pixels::{Photometric, PixelDescription};
 use super::transfer_syntax::{PixelCoding, pixel_coding};
-use super::{DicomError, GreyFrame, fragments, rle};
+use super::{DicomError, GreyFrame, PIXEL_DATA, rle};
 
 /// What decoding one frame needs to know.
 pub(super) struct Source<'a> {
     pub(super) object: &'a InMemDicomObject,
     pub(super) description: &'a PixelDescription,
     pub(super) transfer_syntax_uid: &'a str,
+    /// Of encapsulated pixel data.
+    pub(super) frame_index: Option<&'a Result<FrameIndex, String>>,
     /// Counts from 1.
     pub(super) number: u32,
 }
@@ -86,7 +88,7 @@ impl Source<'_> {
 
     /// The bytes of the frame as stored, compressed or not.
     fn frame_bytes(&self, coding: PixelCoding) -> Result<Cow<'_, [u8]>, DicomError> {
-        let element = self.object.get(Tag(0x7FE0, 0x0010)).ok_or(DicomError::NoPixelData)?;
+        let element = self.object.get(PIXEL_DATA).ok_or(DicomError::NoPixelData)?;
         let number = self.number;
         let bad = |problem: &str| DicomError::BadFragments { number, problem: problem.to_owned() };
         match (element.value(), coding) {
@@ -97,7 +99,12 @@ impl Source<'_> {
                 Err(bad("it is encapsulated, the transfer syntax says native"))
             }
             (Value::PixelSequence(sequence), _) => {
-                fragments::frame_bytes(self.object, sequence, number, self.description.frames)
+                let index = match self.frame_index {
+                    Some(Ok(index)) => index,
+                    Some(Err(problem)) => return Err(bad(problem)),
+                    None => return Err(bad("it is no image")),
+                };
+                index.frame_bytes(sequence, number).ok_or_else(|| bad("it is not indexed"))
             }
             (Value::Primitive(_), _) => {
                 Err(bad("it is native, the transfer syntax says encapsulated"))

@@ -13,7 +13,7 @@ use dicom_object::{InMemDicomObject, mem::InMemElement};
 use super::stream::{self, Encoding, Header, ITEM, ITEM_END, SEQUENCE_END};
 use super::text::CharacterSet;
 use super::value::{self, Context};
-use super::{DicomError, DicomLimits};
+use super::{DicomError, DicomLimits, PIXEL_DATA};
 use crate::error::Finding;
 
 /// Multi-valued text costs a string per value; this many per element of the limit are allowed.
@@ -52,6 +52,8 @@ struct Walk<'a> {
     elements_left: usize,
     texts_left: usize,
     tolerated: Tolerated,
+    /// Where the zeros at the end start, once someone asked.
+    padding_at: Option<usize>,
     stack: Vec<Open>,
 }
 
@@ -81,6 +83,7 @@ pub(super) fn read_data_set(
         elements_left: limits.element_count_max,
         texts_left: limits.element_count_max.saturating_mul(TEXT_VALUES_PER_ELEMENT),
         tolerated: Tolerated::default(),
+        padding_at: None,
         stack: vec![root],
     };
     let object = walk.run()?;
@@ -90,40 +93,43 @@ pub(super) fn read_data_set(
 impl Walk<'_> {
     fn run(&mut self) -> Result<InMemDicomObject, DicomError> {
         loop {
-            let Some(open) = self.stack.last() else {
-                return Ok(InMemDicomObject::new_empty());
-            };
-            let end = open.end;
+            let end = self.top().end;
             if self.stack.len() == 1 && self.is_only_padding_left(end) {
                 self.tolerated.trailing_bytes += end - self.at;
                 self.at = end;
             }
-            if self.at >= end {
-                if open.is_undefined {
-                    return Err(DicomError::Truncated {
-                        tag: open.tag,
-                        offset: self.at,
-                        declared: 8,
-                        remaining: 0,
-                    });
+            let open = self.top();
+            let (tag, is_undefined) = (open.tag, open.is_undefined);
+            let is_sequence = matches!(open.content, Content::Sequence(_));
+            if self.at < end {
+                match is_sequence {
+                    true => self.step_in_sequence()?,
+                    false => self.step_in_data_set()?,
                 }
-                match self.close() {
-                    Some(object) => return Ok(object),
-                    None => continue,
-                }
-            }
-            match open.content {
-                Content::Sequence(_) => self.step_in_sequence()?,
-                Content::DataSet(_) => self.step_in_data_set()?,
+            } else if is_undefined {
+                let offset = self.at;
+                return Err(DicomError::Truncated { tag, offset, declared: 8, remaining: 0 });
+            } else if let Some(object) = self.close() {
+                return Ok(object);
             }
         }
     }
 
     /// Whether what is left of the file is too short for an element, or zeros.
-    fn is_only_padding_left(&self, end: usize) -> bool {
+    fn is_only_padding_left(&mut self, end: usize) -> bool {
         let rest = &self.bytes[self.at..end];
-        // Nearly always the first four bytes are a tag, and the rest is not looked at.
-        rest.len() < 8 || (rest.starts_with(&[0; 4]) && rest.iter().all(|byte| *byte == 0))
+        if rest.len() < 8 {
+            return true;
+        }
+        if !rest.starts_with(&[0; 4]) {
+            return false;
+        }
+        // Looked for once: a file may hold a million elements with the tag (0000,0000).
+        let bytes = self.bytes;
+        let padding_at = self.padding_at.get_or_insert_with(|| {
+            bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+        });
+        self.at >= *padding_at
     }
 
     /// The innermost thing that is open. The walk ends when the root closes.
@@ -241,7 +247,7 @@ impl Walk<'_> {
         let (vr, is_un_sequence) = self.resolve_vr(&header);
         match (vr, header.length) {
             (VR::SQ, length) => self.open_sequence(&header, length, is_un_sequence),
-            (_, None) if header.tag == Tag(0x7FE0, 0x0010) => self.read_fragments(&header),
+            (_, None) if header.tag == PIXEL_DATA => self.read_fragments(&header),
             (_, None) => {
                 Err(header.broken("undefined length, but neither sequence nor pixel data"))
             }
