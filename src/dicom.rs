@@ -124,7 +124,10 @@ impl Instance {
 
     /// The data set with its file meta information.
     ///
-    /// It is held in little endian: for a big-endian file the meta information says Explicit VR
+    /// Text is decoded. Where its character set is one that dicom-rs cannot write, such as one with
+    /// escape sequences, Specific Character Set (0008,0005) is changed to ISO_IR 192, so that the
+    /// object and parts of it can be written.
+    /// Values are held in little endian: for a big-endian file the meta information says Explicit VR
     /// Little Endian, [`Identity::transfer_syntax_uid`] what the file said.
     pub fn object(&self) -> &DefaultDicomObject {
         &self.object

@@ -19,6 +19,8 @@ use crate::error::Finding;
 /// Multi-valued text costs a string per value; this many per element of the limit are allowed.
 const TEXT_VALUES_PER_ELEMENT: usize = 8;
 
+const SPECIFIC_CHARACTER_SET: Tag = Tag(0x0008, 0x0005);
+
 /// A data set or sequence that is not finished yet.
 struct Open {
     /// The sequence's tag, or the tag of the sequence an item belongs to.
@@ -27,6 +29,8 @@ struct Open {
     end: usize,
     is_undefined: bool,
     context: Context,
+    /// The text of this data set can be written again as UTF-8 only.
+    needs_utf8: bool,
     content: Content,
 }
 
@@ -74,6 +78,7 @@ pub(super) fn read_data_set(
         end: bytes.len(),
         is_undefined: false,
         context,
+        needs_utf8: false,
         content: Content::DataSet(Vec::new()),
     };
     let mut walk = Walk {
@@ -141,7 +146,10 @@ impl Walk<'_> {
     fn close(&mut self) -> Option<InMemDicomObject> {
         let closed = self.stack.pop()?;
         match closed.content {
-            Content::DataSet(elements) => {
+            Content::DataSet(mut elements) => {
+                if closed.needs_utf8 {
+                    elements.push(DataElement::new(SPECIFIC_CHARACTER_SET, VR::CS, "ISO_IR 192"));
+                }
                 let object = InMemDicomObject::from_element_iter(elements);
                 match self.stack.last_mut().map(|open| &mut open.content) {
                     Some(Content::Sequence(items)) => items.push(object),
@@ -161,8 +169,10 @@ impl Walk<'_> {
         let open = self.top();
         let context = &mut open.context;
         match element.tag() {
-            Tag(0x0008, 0x0005) => {
-                context.text = CharacterSet::from_codes(&element.to_str().unwrap_or_default());
+            SPECIFIC_CHARACTER_SET => {
+                let codes = element.to_str().unwrap_or_default();
+                context.text = CharacterSet::from_codes(&codes);
+                open.needs_utf8 |= !codes.trim().is_empty() && !CharacterSet::is_writable(&codes);
             }
             Tag(0x0028, 0x0100) => {
                 context.bits_allocated = element.to_int().unwrap_or(context.bits_allocated);
@@ -214,6 +224,7 @@ impl Walk<'_> {
                     end,
                     is_undefined: length.is_none(),
                     context: open.context.clone(),
+                    needs_utf8: false,
                     content: Content::DataSet(Vec::new()),
                 };
                 self.count_element()?;
@@ -302,6 +313,7 @@ impl Walk<'_> {
             end,
             is_undefined: length.is_none(),
             context,
+            needs_utf8: false,
             content: Content::Sequence(C::new()),
         });
         Ok(())
@@ -319,6 +331,7 @@ impl Walk<'_> {
         })?;
         let (value, is_mangled) = value::decode(vr, header.tag, bytes, &open.context);
         self.tolerated.mangled_texts += usize::from(is_mangled);
+        self.top().needs_utf8 |= is_mangled;
         self.tolerated.odd_lengths += usize::from(length % 2 == 1);
         self.at = end;
         self.put(DataElement::new(header.tag, vr, value));
