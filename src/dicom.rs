@@ -37,6 +37,7 @@ mod pixels;
 mod rle;
 mod stream;
 mod text;
+mod tolerated;
 mod transfer_syntax;
 mod uid;
 mod value;

@@ -12,6 +12,7 @@ use dicom_object::{InMemDicomObject, mem::InMemElement};
 
 use super::stream::{self, Encoding, Header, ITEM, ITEM_END, SEQUENCE_END};
 use super::text::CharacterSet;
+use super::tolerated::Tolerated;
 use super::value::{self, Context};
 use super::{DicomError, DicomLimits, PIXEL_DATA};
 use crate::error::Finding;
@@ -37,16 +38,6 @@ struct Open {
 enum Content {
     DataSet(Vec<InMemElement>),
     Sequence(C<InMemDicomObject>),
-}
-
-/// What is tolerated, counted, and told once at the end.
-#[derive(Default)]
-struct Tolerated {
-    un_sequences: usize,
-    odd_lengths: usize,
-    mangled_texts: usize,
-    stray_delimiters: usize,
-    trailing_bytes: usize,
 }
 
 struct Walk<'a> {
@@ -376,24 +367,4 @@ impl Walk<'_> {
 
 fn offsets(bytes: &[u8]) -> C<u32> {
     bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
-}
-
-impl Tolerated {
-    fn findings(&self) -> Vec<Finding> {
-        let rows = [
-            (self.un_sequences, "un_sequence", "sequences written as VR UN, read as implicit VR"),
-            (self.odd_lengths, "odd_length", "values of odd length"),
-            (
-                self.mangled_texts,
-                "text_not_in_character_set",
-                "texts not valid in their character set",
-            ),
-            (self.stray_delimiters, "stray_delimiter", "delimiters after a defined length"),
-            (self.trailing_bytes, "trailing_bytes", "bytes after the last data element"),
-        ];
-        rows.into_iter()
-            .filter(|(count, ..)| *count > 0)
-            .map(|(count, code, what)| Finding::new(code, format!("{count} {what}")))
-            .collect()
-    }
 }
