@@ -265,11 +265,13 @@ fn agrees_with_pydicom_on_real_studies() {
     for line in String::from_utf8(output.stdout).unwrap().lines() {
         let (path, expected) = line.split_once('\t').unwrap();
         let frames: Vec<Expected> = serde_json::from_str(expected).unwrap();
-        let (instance, _) = match parse(&std::fs::read(path).unwrap()) {
-            Ok(parsed) => parsed,
-            Err(DicomError::BadUid { .. }) => continue,
-            Err(error) => panic!("{path}: {error}"),
+        let bytes = std::fs::read(path).unwrap();
+        // One study comes with empty UIDs: refused as it is, its pixels are worth comparing.
+        let parsed = match parse(&bytes) {
+            Err(DicomError::BadUid { .. }) => parse(&with_uids(bytes, false)),
+            parsed => parsed,
         };
+        let (instance, _) = parsed.unwrap_or_else(|error| panic!("{path}: {error}"));
         for (index, expected) in frames.iter().enumerate() {
             let frame = instance.decode_frame(index as u32 + 1).unwrap();
             check_frame(path, &frame, expected);
