@@ -6,12 +6,11 @@ use dicom_object::InMemDicomObject;
 
 use super::attributes::{Attributes, bad_value};
 use super::part10::check_size;
-use super::{DicomError, DicomLimits};
+use super::{DicomError, DicomLimits, PIXEL_DATA};
 
 /// No grey radiological frame is larger; decoding one takes some bytes a pixel at once.
 const FRAME_PIXEL_COUNT_MAX: u64 = 1 << 27;
 
-const PIXEL_DATA: Tag = Tag(0x7FE0, 0x0010);
 const FLOAT_PIXEL_DATA: Tag = Tag(0x7FE0, 0x0008);
 const DOUBLE_FLOAT_PIXEL_DATA: Tag = Tag(0x7FE0, 0x0009);
 

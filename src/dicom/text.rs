@@ -30,6 +30,11 @@ impl CharacterSet {
         }
     }
 
+    /// Whether dicom-rs can write what was decoded in this set again.
+    pub(super) fn is_writable(codes: &str) -> bool {
+        !codes.contains('\\') && SpecificCharacterSet::from_code(codes.trim()).is_some()
+    }
+
     /// Decodes a value that backslashes do not divide.
     pub(super) fn decode(&self, bytes: &[u8]) -> Decoded<String> {
         if bytes.is_ascii() && !bytes.contains(&ESCAPE) {

@@ -6,6 +6,7 @@ use dicom_core::value::C;
 use dicom_core::{PrimitiveValue, Tag, VR};
 use dicom_dictionary_std::StandardDataDictionary;
 
+use super::PIXEL_DATA;
 use super::stream::{Encoding, peek_tag};
 use super::text::{CharacterSet, Decoded};
 
@@ -22,7 +23,7 @@ pub(super) struct Context {
 
 /// Looks the VR of a public attribute up, for streams that do not write it.
 pub(super) fn dictionary_vr(tag: Tag, is_signed: bool) -> Option<VR> {
-    if tag == Tag(0x7FE0, 0x0010) || (tag.group() >> 8 == 0x60 && tag.element() == 0x3000) {
+    if tag == PIXEL_DATA || (tag.group() >> 8 == 0x60 && tag.element() == 0x3000) {
         return Some(VR::OW);
     }
     StandardDataDictionary.by_tag(tag).map(|entry| match entry.vr() {
@@ -85,9 +86,8 @@ fn little_endian_pixels(bytes: &[u8], context: &Context) -> Vec<u8> {
 }
 
 fn words<const N: usize>(bytes: &[u8], encoding: Encoding) -> impl Iterator<Item = [u8; N]> {
-    bytes.chunks_exact(N).map(move |chunk| {
-        let mut word = [0; N];
-        word.copy_from_slice(chunk);
+    bytes.as_chunks().0.iter().map(move |word| {
+        let mut word = *word;
         if !encoding.is_little_endian() {
             word.reverse();
         }
