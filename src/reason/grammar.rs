@@ -59,6 +59,17 @@ pub struct Grammar {
     tokens: TokEnv,
     /// Targets as an answer says them: `the liver`, `both kidneys`.
     phrases: Vec<String>,
+    shares: Shares,
+}
+
+/// Tokens that the fixed parts of a trace take.
+#[derive(Debug, Clone, Copy)]
+struct Shares {
+    open_evidence: usize,
+    to_rationale: usize,
+    to_answer: usize,
+    /// The longest expected answer with its closing tag.
+    answer: usize,
 }
 
 impl Grammar {
@@ -82,7 +93,9 @@ impl Grammar {
         };
         let built: Result<_, Fault> = build();
         let (factory, tokens) = built.map_err(fault)?;
-        Ok(Self { factory, tokens, phrases: names.map(|name| phrase(&name)).collect() })
+        let phrases: Vec<String> = names.map(|name| phrase(&name)).collect();
+        let shares = Shares::of(&tokens, &phrases);
+        Ok(Self { factory, tokens, phrases, shares })
     }
 
     /// Starts holding one trace to the grammar, `budget` tokens long at most.
@@ -94,11 +107,10 @@ impl Grammar {
             let reason = "its vocabulary is closed but names no concept".to_owned();
             return Err(ReasonError::Grammar { reason });
         }
-        let answer_share = self.answer_share();
-        let needed = [OPEN_EVIDENCE, TO_RATIONALE, TO_ANSWER].map(|tag| self.count(tag));
-        let fixed = needed.iter().sum::<usize>() + answer_share;
-        if budget < fixed {
-            return Err(ReasonError::Budget { budget, needed: fixed });
+        let Shares { open_evidence, to_rationale, to_answer, answer } = self.shares;
+        let needed = open_evidence + to_rationale + to_answer + answer;
+        if budget < needed {
+            return Err(ReasonError::Budget { budget, needed });
         }
         let lark = self.lark(targets);
         let parser = self.factory.create_parser(TopLevelGrammar::from_lark(lark));
@@ -112,8 +124,8 @@ impl Grammar {
             matcher,
             text: Vec::new(),
             // Of the free tokens, evidence may use two thirds; rationale what is left.
-            keep_after_evidence: needed[1] + needed[2] + answer_share + (budget - fixed) / 3,
-            keep_after_rationale: needed[2] + answer_share,
+            keep_after_evidence: to_rationale + to_answer + answer + (budget - needed) / 3,
+            keep_after_rationale: to_answer + answer,
             due: VecDeque::new(),
             cut: false,
         })
@@ -141,20 +153,23 @@ impl Grammar {
     fn encode(&self, text: &str) -> Vec<u32> {
         self.tokens.tokenize(text)
     }
+}
 
-    fn count(&self, text: &str) -> usize {
-        self.encode(text).len()
-    }
-
-    /// Tokens that the longest expected answer and its closing tag need.
-    fn answer_share(&self) -> usize {
-        let longest = self.phrases.iter().map(|phrase| self.count(&format!("; {phrase}"))).max();
+impl Shares {
+    fn of(tokens: &TokEnv, phrases: &[String]) -> Self {
+        let count = |text: &str| tokens.tokenize(text).len();
+        let longest = phrases.iter().map(|phrase| count(&format!("; {phrase}"))).max();
         let targets = longest.unwrap_or(16) * TARGETS_EXPECTED;
-        let rejection = REASONS.map(|reason| self.count(reason)).into_iter().max().unwrap_or(0);
-        self.count(SEGMENT).max(self.count(REJECT)) + targets.max(rejection)
-            + self.count(CLOSE_ANSWER)
-            // The full stop, and characters that are still being written.
-            + 5
+        let rejection = REASONS.map(count).into_iter().max().unwrap_or(0);
+        let answer =
+            count(SEGMENT).max(count(REJECT)) + targets.max(rejection) + count(CLOSE_ANSWER);
+        Self {
+            open_evidence: count(OPEN_EVIDENCE),
+            to_rationale: count(TO_RATIONALE),
+            to_answer: count(TO_ANSWER),
+            // One more for the full stop.
+            answer: answer + 1 + MARGIN,
+        }
     }
 }
 
@@ -234,7 +249,7 @@ impl Constraint<'_> {
         let Err(torn) = std::str::from_utf8(&self.text) else { return };
         let (whole, begun) = self.text.split_at(torn.valid_up_to());
         let whole = String::from_utf8_lossy(whole);
-        if remaining > self.grammar.count(&self.shortest_ending(&whole)) + MARGIN {
+        if !self.is_just_enough(&self.shortest_ending(&whole), remaining) {
             return;
         }
         let trie = self.grammar.tokens.tok_trie();
@@ -254,10 +269,9 @@ impl Constraint<'_> {
         // Between the bytes of one character nothing can be closed; the margins allow for that.
         let Ok(text) = std::str::from_utf8(&self.text) else { return };
         let ending = self.shortest_ending(text);
-        let ending = self.grammar.encode(&ending);
-        let due = if remaining <= ending.len() + MARGIN {
+        let due = if self.is_just_enough(&ending, remaining) {
             self.cut = true;
-            ending
+            self.grammar.encode(&ending)
         } else {
             match free_part(text) {
                 Some(Part::Evidence) if remaining <= self.keep_after_evidence => {
@@ -273,6 +287,12 @@ impl Constraint<'_> {
         if self.matcher.validate_tokens(&due).is_ok_and(|valid| valid == due.len()) {
             self.due = due.into();
         }
+    }
+
+    fn is_just_enough(&self, ending: &str, remaining: usize) -> bool {
+        // A token is at least one byte long, so most steps need not count.
+        remaining <= ending.len() + MARGIN
+            && remaining <= self.grammar.encode(ending).len() + MARGIN
     }
 
     /// The shortest text that completes the trace from here on.
