@@ -21,6 +21,7 @@
 //! # }
 //! ```
 
+pub mod constraint;
 pub mod decode;
 pub mod grammar;
 pub mod model;

@@ -24,6 +24,7 @@ pub mod contract;
 pub mod graph;
 pub mod library;
 pub mod manifest;
+mod owner;
 pub mod setup;
 pub mod tensor;
 pub mod verify;
