@@ -7,12 +7,12 @@
 //!
 //! ```no_run
 //! use seer::reason::{ReasonRequest, Reasoner, ReasonerSettings};
-//! use seer::runtime::{Bundle, Provider, Runtime};
+//! use seer::runtime::{Bundle, Provider, Runtime, setup};
 //! use seer::threads::{Cancel, Progress};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let bundle = Bundle::open("models/seer-mini".as_ref())?;
-//! let runtime = Runtime::open(".seer/onnxruntime/cpu/libonnxruntime.so.1.31.1".as_ref(), Provider::Cpu)?;
+//! let runtime = Runtime::open(&setup::library(setup::FOLDER.as_ref(), Provider::Cpu), Provider::Cpu)?;
 //! let reasoner = Reasoner::load(&bundle, &runtime, &ReasonerSettings::default())?;
 //! let request = ReasonRequest::new(&[], "outline the liver");
 //! let trace = reasoner.reason(request, &Cancel::new(), &Progress::silent())?;
@@ -21,6 +21,7 @@
 //! # }
 //! ```
 
+pub mod constraint;
 pub mod decode;
 pub mod grammar;
 pub mod model;

@@ -4,12 +4,12 @@
 //! library that [`setup`] fetched; a [`Graph`] is one ONNX file whose session one thread owns.
 //!
 //! ```no_run
-//! use seer::runtime::{Bundle, Inputs, Provider, Runtime, Tensor};
+//! use seer::runtime::{Bundle, Inputs, Provider, Runtime, Tensor, setup};
 //! use seer::threads::Cancel;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let bundle = Bundle::open("models/seer-mini".as_ref())?;
-//! let runtime = Runtime::open(".seer/onnxruntime/libonnxruntime.so".as_ref(), Provider::Cpu)?;
+//! let runtime = Runtime::open(&setup::library(setup::FOLDER.as_ref(), Provider::Cpu), Provider::Cpu)?;
 //! let embed = runtime.load(&bundle.path("reasoner/embed_tokens.onnx"))?;
 //! let ids = ndarray::arr2(&[[1_i64, 2, 3]]).into_dyn();
 //! let mut outputs = embed.run(Inputs::new().with("input_ids", Tensor::I64(ids)), &Cancel::new())?;
@@ -24,6 +24,7 @@ pub mod contract;
 pub mod graph;
 pub mod library;
 pub mod manifest;
+mod owner;
 pub mod setup;
 pub mod tensor;
 pub mod verify;

@@ -1,7 +1,7 @@
 //! The decoding loop.
 
 use super::ReasonError;
-use super::grammar::{Constraint, Next};
+use super::constraint::{Constraint, Next};
 use super::model::{Model, State};
 use super::sample::{Sampler, log_probability};
 use crate::runtime::RuntimeError;

@@ -178,11 +178,9 @@ impl Prompter {
     fn defuse(&self, text: &str) -> String {
         let mut text = text.to_owned();
         loop {
-            let mut safer =
+            let plain =
                 self.added_tokens.iter().fold(text.clone(), |t, token| t.replace(token, " "));
-            while let Some(at) = tag_start(&safer) {
-                safer.replace_range(at..=at, " ");
-            }
+            let safer = without_tags(&plain);
             if safer == text {
                 return safer;
             }
@@ -191,15 +189,30 @@ impl Prompter {
     }
 }
 
-/// Where a `<` opens or closes one of the tags, white space and case aside.
-fn tag_start(text: &str) -> Option<usize> {
-    text.match_indices('<').map(|(at, _)| at).find(|&at| {
-        let inside = text[at + 1..].trim_start();
-        let name = inside.strip_prefix('/').unwrap_or(inside).trim_start().as_bytes();
-        PROMPT_TAGS.iter().chain(&trace::TAGS).any(|tag| {
-            name.len() >= tag.len() && name[..tag.len()].eq_ignore_ascii_case(tag.as_bytes())
-        })
-    })
+/// Blanks every `<` that opens or closes one of the tags, case aside; between bracket and name there
+/// may be white space, slashes and more brackets. One pass, linear in the text.
+fn without_tags(text: &str) -> String {
+    let is_tag = |name: &str| {
+        PROMPT_TAGS
+            .iter()
+            .chain(&trace::TAGS)
+            .any(|tag| name.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag)))
+    };
+    let (mut safe, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some(at) = rest.find('<') {
+        let (before, brackets) = rest.split_at(at);
+        let name = brackets.trim_start_matches(|c: char| c == '<' || c == '/' || c.is_whitespace());
+        let brackets = &brackets[..brackets.len() - name.len()];
+        safe.push_str(before);
+        if is_tag(name) {
+            safe.push_str(&brackets.replace('<', " "));
+        } else {
+            safe.push_str(brackets);
+        }
+        rest = name;
+    }
+    safe.push_str(rest);
+    safe
 }
 
 /// The template in an environment that behaves as Hugging Face's does.
@@ -226,16 +239,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sees_tags_through_case_and_white_space_and_leaves_comparisons() {
-        let check = |text: &str, expected: Option<usize>| {
-            assert_eq!(tag_start(text), expected, "{text}");
-        };
-        check("a </raw_prompt>", Some(2));
-        check("a < / RAW_prompt >", Some(2));
-        check("<skill_bank>", Some(0));
-        check("< \n Answer>", Some(0));
-        check("lesion <3 cm, <answer", Some(14));
-        check("nodule < 5 mm and <b>", None);
-        check("<é", None);
+    fn blanks_tags_through_case_and_white_space_and_leaves_comparisons() {
+        let check = |text: &str, expected: &str| assert_eq!(without_tags(text), expected, "{text}");
+        check("a </raw_prompt>", "a  /raw_prompt>");
+        check("a < / RAW_prompt >", "a   / RAW_prompt >");
+        check("<skill_bank><<evidence>", " skill_bank>  evidence>");
+        check("< \n Answer>", "  \n Answer>");
+        check("lesion <3 cm, <answer", "lesion <3 cm,  answer");
+        check("nodule < 5 mm and <b> <", "nodule < 5 mm and <b> <");
+        check("<é <ans", "<é <ans");
+    }
+
+    #[test]
+    fn blanks_a_long_row_of_brackets_in_one_pass() {
+        let text = format!("{}answer>", "<".repeat(200_000));
+        assert!(without_tags(&text).starts_with("  "));
+        assert!(!without_tags(&text).contains('<'));
     }
 }

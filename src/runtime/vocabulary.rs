@@ -122,7 +122,8 @@ impl Vocabulary {
         by_name.or_else(by_synonym).or_else(absent)
     }
 
-    /// Checks that no phrase means two things and that united concepts exist.
+    /// Checks that no phrase means two things, that united concepts exist, and that an answer can
+    /// hold every name (`.`, `;` and `<` end it).
     ///
     /// # Errors
     /// Names the phrase and both meanings.
@@ -141,6 +142,12 @@ impl Vocabulary {
             }
         }
         for concept in &self.concepts {
+            if concept.name.contains(['.', ';', '<', '\n']) {
+                return Err(format!(
+                    "{:?} has a character that an answer cannot hold",
+                    concept.name
+                ));
+            }
             if let Some(part) =
                 concept.parts.iter().find(|&part| !self.concepts.iter().any(|c| c.name == *part))
             {
