@@ -90,7 +90,6 @@ pub(super) fn contributing_equipment(provenance: &Provenance, date_time: &str) -
             item.put_text(tags::MANUFACTURER, VR::LO, ALGORITHM_SOURCE);
             let model = shortened(&bundle.name, LO_LENGTH_MAX);
             item.put_text(tags::MANUFACTURER_MODEL_NAME, VR::LO, &model);
-            item.put_text(tags::DEVICE_UID, VR::UI, &provenance.device_uid);
             let versions =
                 [&bundle.version, &bundle.sha256].map(|text| shortened(text, LO_LENGTH_MAX));
             item.put_texts(tags::SOFTWARE_VERSIONS, VR::LO, versions);

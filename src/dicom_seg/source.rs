@@ -25,7 +25,7 @@ const ALWAYS: [(Tag, VR); 9] = [
 
 /// Further attributes of the Patient, General Study, Patient Study, Clinical Trial and Frame of
 /// Reference modules and of the request, copied when there.
-const WHEN_PRESENT: [Tag; 45] = [
+const WHEN_PRESENT: [Tag; 51] = [
     tags::ISSUER_OF_PATIENT_ID,
     tags::ISSUER_OF_PATIENT_ID_QUALIFIERS_SEQUENCE,
     tags::TYPE_OF_PATIENT_ID,
@@ -52,6 +52,12 @@ const WHEN_PRESENT: [Tag; 45] = [
     tags::REFERRING_PHYSICIAN_IDENTIFICATION_SEQUENCE,
     tags::PHYSICIANS_OF_RECORD,
     tags::REQUESTING_SERVICE,
+    tags::ADMITTING_DIAGNOSES_DESCRIPTION,
+    tags::ADDITIONAL_PATIENT_HISTORY,
+    tags::MEDICAL_ALERTS,
+    tags::ALLERGIES,
+    tags::OCCUPATION,
+    tags::SMOKING_STATUS,
     tags::PATIENT_AGE,
     tags::PATIENT_SIZE,
     tags::PATIENT_WEIGHT,

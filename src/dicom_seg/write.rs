@@ -211,7 +211,7 @@ fn put_image(object: &mut Object, input: &SegInput<'_>, source: &Object, frame_c
     object.put_text(tags::SEGMENTS_OVERLAP, VR::CS, overlap);
     object.put_text(tags::CONTENT_LABEL, VR::CS, CONTENT_LABEL);
     object.put_text(tags::CONTENT_DESCRIPTION, VR::LO, CONTENT_DESCRIPTION);
-    object.put_text(tags::CONTENT_CREATOR_NAME, VR::PN, "SEER");
+    object.put_text(tags::CONTENT_CREATOR_NAME, VR::PN, "Server^SEER");
     let is_lossy = source.string_opt(tags::LOSSY_IMAGE_COMPRESSION).as_deref() == Some("01");
     let lossy = if is_lossy { "01" } else { "00" };
     object.put_text(tags::LOSSY_IMAGE_COMPRESSION, VR::CS, lossy);
