@@ -95,11 +95,7 @@ mod tests {
             modalities: Vec::new(),
             parts: Vec::new(),
         };
-        Target {
-            phrase: "kidney".to_owned(),
-            prompt: "kidney".to_owned(),
-            concept: Some(concept),
-        }
+        Target { phrase: "kidney".to_owned(), prompt: "kidney".to_owned(), concept: Some(concept) }
     }
 
     #[test]

@@ -114,6 +114,11 @@ pub(super) fn even_step_mm(series: &Series) -> Option<f64> {
     }
 }
 
+/// What stands for a thickness that the source does not tell: the typical step.
+fn typical_step(series: &Series) -> Option<String> {
+    (series.frames.len() > 1).then(|| decimal_string(series.slice_spacing().step_mm()))
+}
+
 /// Whether the stack leans (gantry tilt).
 fn is_sheared(series: &Series) -> bool {
     let normal = series.normal();
@@ -131,11 +136,10 @@ fn is_sheared(series: &Series) -> bool {
 pub(super) fn shared_item(series: &Series) -> Object {
     let mut measures = Object::new_empty();
     measures.put_texts(tags::PIXEL_SPACING, VR::DS, source::pixel_spacing(series));
-    let step = even_step_mm(series).map(decimal_string);
-    if let Some(step) = &step {
-        measures.put_text(tags::SPACING_BETWEEN_SLICES, VR::DS, step);
+    if let Some(step) = even_step_mm(series) {
+        measures.put_text(tags::SPACING_BETWEEN_SLICES, VR::DS, &decimal_string(step));
     }
-    if let Some(thickness) = source::slice_thickness(series).or(step) {
+    if let Some(thickness) = source::slice_thickness(series).or_else(|| typical_step(series)) {
         measures.put_text(tags::SLICE_THICKNESS, VR::DS, &thickness);
     }
     let mut orientation = Object::new_empty();

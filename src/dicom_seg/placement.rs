@@ -173,9 +173,5 @@ fn differs(
     found: &dyn std::fmt::Debug,
     expected: &dyn std::fmt::Debug,
 ) -> SegError {
-    SegError::GridDiffers {
-        what,
-        found: format!("{found:?}"),
-        expected: format!("{expected:?}"),
-    }
+    SegError::GridDiffers { what, found: format!("{found:?}"), expected: format!("{expected:?}") }
 }

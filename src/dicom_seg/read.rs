@@ -78,10 +78,7 @@ pub struct SegReader<'a> {
 /// # Errors
 /// [`SegError`] when the instance is something else, lies on another grid, or holds a voxel off
 /// the frames of the series.
-pub fn read(
-    seg: &Instance,
-    series: &Series,
-) -> Result<(Vec<SegSegment>, Vec<Finding>), SegError> {
+pub fn read(seg: &Instance, series: &Series) -> Result<(Vec<SegSegment>, Vec<Finding>), SegError> {
     let (reader, findings) = SegReader::open(seg, series)?;
     let segments = reader.segments().map(|description| {
         let mask = reader.mask(description.number)?;
@@ -167,8 +164,8 @@ impl<'a> SegReader<'a> {
             Pixels::LabelMap => {
                 let frame_number = frame.seg_index as u32 + 1;
                 let decoded = self.seg.decode_frame(frame_number);
-                let decoded = decoded
-                    .map_err(|source| SegError::Decode { frame: frame_number, source })?;
+                let decoded =
+                    decoded.map_err(|source| SegError::Decode { frame: frame_number, source })?;
                 for (inside, value) in mask.iter_mut().zip(decoded.values) {
                     *inside |= value == i32::from(number);
                 }

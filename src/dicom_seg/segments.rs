@@ -83,10 +83,7 @@ pub(super) fn contributing_equipment(provenance: &Provenance, date_time: &str) -
         .chain(reasoner)
         .map(|(bundle, description)| {
             let mut item = Object::new_empty();
-            item.put_items(
-                tags::PURPOSE_OF_REFERENCE_CODE_SEQUENCE,
-                vec![code_item(&purpose)],
-            );
+            item.put_items(tags::PURPOSE_OF_REFERENCE_CODE_SEQUENCE, vec![code_item(&purpose)]);
             item.put_text(tags::MANUFACTURER, VR::LO, ALGORITHM_SOURCE);
             let model = shortened(&bundle.name, LO_LENGTH_MAX);
             item.put_text(tags::MANUFACTURER_MODEL_NAME, VR::LO, &model);

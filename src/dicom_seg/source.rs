@@ -4,6 +4,7 @@
 use dicom_core::{PrimitiveValue, Tag, VR};
 use dicom_dictionary_std::tags;
 use dicom_encoding::text::SpecificCharacterSet;
+use dicom_object::mem::InMemElement;
 
 use super::elements::{DS_LENGTH_MAX, Object, PutElements, decimal_string};
 use crate::dicom::{Attributes, Instance};
@@ -25,7 +26,7 @@ const ALWAYS: [(Tag, VR); 9] = [
 
 /// Further attributes of the Patient, General Study, Patient Study, Clinical Trial and Frame of
 /// Reference modules and of the request, copied when there.
-const WHEN_PRESENT: [Tag; 51] = [
+const WHEN_PRESENT: &[Tag] = &[
     tags::ISSUER_OF_PATIENT_ID,
     tags::ISSUER_OF_PATIENT_ID_QUALIFIERS_SEQUENCE,
     tags::TYPE_OF_PATIENT_ID,
@@ -50,7 +51,9 @@ const WHEN_PRESENT: [Tag; 51] = [
     tags::ISSUER_OF_ACCESSION_NUMBER_SEQUENCE,
     tags::REFERENCED_STUDY_SEQUENCE,
     tags::REFERRING_PHYSICIAN_IDENTIFICATION_SEQUENCE,
+    tags::CONSULTING_PHYSICIAN_NAME,
     tags::PHYSICIANS_OF_RECORD,
+    tags::NAME_OF_PHYSICIANS_READING_STUDY,
     tags::REQUESTING_SERVICE,
     tags::ADMITTING_DIAGNOSES_DESCRIPTION,
     tags::ADDITIONAL_PATIENT_HISTORY,
@@ -58,6 +61,14 @@ const WHEN_PRESENT: [Tag; 51] = [
     tags::ALLERGIES,
     tags::OCCUPATION,
     tags::SMOKING_STATUS,
+    tags::LAST_MENSTRUAL_DATE,
+    tags::PATIENT_STATE,
+    tags::PATIENT_BODY_MASS_INDEX,
+    tags::ADMITTING_DIAGNOSES_CODE_SEQUENCE,
+    tags::REASON_FOR_VISIT,
+    tags::REASON_FOR_VISIT_CODE_SEQUENCE,
+    tags::SERVICE_EPISODE_ID,
+    tags::SERVICE_EPISODE_DESCRIPTION,
     tags::PATIENT_AGE,
     tags::PATIENT_SIZE,
     tags::PATIENT_WEIGHT,
@@ -75,6 +86,8 @@ const WHEN_PRESENT: [Tag; 51] = [
     tags::CLINICAL_TRIAL_SUBJECT_READING_ID,
     tags::CLINICAL_TRIAL_TIME_POINT_ID,
     tags::CLINICAL_TRIAL_TIME_POINT_DESCRIPTION,
+    tags::LONGITUDINAL_TEMPORAL_OFFSET_FROM_EVENT,
+    tags::LONGITUDINAL_TEMPORAL_EVENT_TYPE,
     tags::BODY_PART_EXAMINED,
     tags::REQUEST_ATTRIBUTES_SEQUENCE,
 ];
@@ -100,11 +113,29 @@ pub(super) fn copy_patient_and_study(source: &Object, our_texts: &[&str], into: 
         }
     }
     for tag in WHEN_PRESENT {
-        if let Some(element) = source.get(tag) {
+        if let Some(element) = source.get(*tag).filter(|element| is_well_formed(element)) {
             into.put(element.clone());
         }
     }
     put_character_set(source, our_texts, into);
+}
+
+/// Whether strings of a strict VR keep its rules (PS3.5 §6.2). A malformed value of an optional
+/// attribute is left out, because it would make our object malformed too.
+fn is_well_formed(element: &InMemElement) -> bool {
+    let Some(value) = element.value().primitive() else { return true };
+    let holds: fn(&str) -> bool = match element.vr() {
+        VR::AS => |text| {
+            let (number, unit) = text.split_at_checked(3).unwrap_or_default();
+            number.bytes().all(|b| b.is_ascii_digit()) && ["D", "W", "M", "Y"].contains(&unit)
+        },
+        VR::DA => |text| text.len() == 8 && text.bytes().all(|b| b.is_ascii_digit()),
+        VR::CS => |text| text.len() <= 16 && !text.bytes().any(|b| b.is_ascii_lowercase()),
+        VR::DS => |text| text.len() <= DS_LENGTH_MAX && text.parse::<f64>().is_ok(),
+        VR::IS => |text| text.parse::<i32>().is_ok(),
+        _ => return true,
+    };
+    value.to_multi_str().iter().map(|text| text.trim()).all(|text| text.is_empty() || holds(text))
 }
 
 /// The source's character set where every text can be written in it, else UTF-8.
@@ -137,9 +168,7 @@ fn has_only(object: &Object, holds: &dyn Fn(&str) -> bool) -> bool {
             texts.iter().all(|text| holds(text))
         }
         dicom_core::value::Value::Primitive(PrimitiveValue::Str(text)) => holds(text),
-        value => {
-            value.items().unwrap_or_default().iter().all(|item| has_only(item, holds))
-        }
+        value => value.items().unwrap_or_default().iter().all(|item| has_only(item, holds)),
     })
 }
 

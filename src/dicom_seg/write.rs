@@ -63,7 +63,8 @@ struct ResultIdentity {
 
 impl ResultIdentity {
     fn of(input: &SegInput<'_>) -> Self {
-        let parts = ["segmentation", &input.provenance.order_hash, input.series.series_uid.as_str()];
+        let parts =
+            ["segmentation", &input.provenance.order_hash, input.series.series_uid.as_str()];
         let dimension_parts = ["dimension organization", parts[1], parts[2]];
         Self {
             sop_instance_uid: SopInstanceUid::derive(&parts),
@@ -216,8 +217,7 @@ fn put_image(object: &mut Object, input: &SegInput<'_>, source: &Object, frame_c
     let lossy = if is_lossy { "01" } else { "00" };
     object.put_text(tags::LOSSY_IMAGE_COMPRESSION, VR::CS, lossy);
     if is_lossy {
-        let details =
-            [tags::LOSSY_IMAGE_COMPRESSION_RATIO, tags::LOSSY_IMAGE_COMPRESSION_METHOD];
+        let details = [tags::LOSSY_IMAGE_COMPRESSION_RATIO, tags::LOSSY_IMAGE_COMPRESSION_METHOD];
         copy(object, source, &details);
     }
 }

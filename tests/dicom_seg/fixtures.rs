@@ -154,9 +154,14 @@ fn header(recipe: Recipe, sop_class: &str, number: usize) -> InMemDicomObject {
         put(&mut o, tag, vr, text);
     }
     put(&mut o, tags::INSTANCE_NUMBER, VR::IS, number.to_string());
-    put(&mut o, tags::IMAGE_TYPE, VR::CS, PrimitiveValue::Strs(
-        ["ORIGINAL", "PRIMARY", "OTHER"].map(str::to_owned).into_iter().collect(),
-    ));
+    put(
+        &mut o,
+        tags::IMAGE_TYPE,
+        VR::CS,
+        PrimitiveValue::Strs(
+            ["ORIGINAL", "PRIMARY", "OTHER"].map(str::to_owned).into_iter().collect(),
+        ),
+    );
     for (tag, value) in [
         (tags::ROWS, ROWS),
         (tags::COLUMNS, COLUMNS),

@@ -1,1 +1,0 @@
-mod dicom_seg;
