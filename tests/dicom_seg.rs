@@ -212,6 +212,33 @@ fn patient_names_survive_in_every_character_set() {
 }
 
 #[test]
+fn iso_2022_names_go_back_byte_for_byte_unless_they_were_decoded() {
+    let check = |character_set, patient_name: &'static [u8]| {
+        let made = make(Recipe { character_set, patient_name, ..Recipe::default() });
+        let masks = three_masks(&made.series);
+        let mut input = input(&made.series, &masks);
+        input.segments[0].label = "Niere \u{fc}".to_owned();
+        let (object, findings) = write(&input).expect("a right input");
+        let seg = parse(&object.bytes);
+        let set = seg.strings(tags::SPECIFIC_CHARACTER_SET).join("\\");
+        if set == "ISO_IR 192" {
+            let name = seg.string_opt(tags::PATIENT_NAME).expect("a name");
+            assert!(!name.contains('\u{1b}') && !name.is_ascii(), "{character_set}");
+        } else {
+            assert_eq!(set, character_set);
+            assert!(object.bytes.windows(patient_name.len()).any(|part| part == patient_name));
+            assert_eq!(findings.len(), 1, "the label cannot be written in this set");
+        }
+    };
+    check("\\ISO 2022 IR 87", b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B");
+    check("\\ISO 2022 IR 149", b"Hong^Gildong=\x1b$)C\xfb\xf3^\x1b$)C\xd1\xce\xd4\xd7");
+    check(
+        "ISO 2022 IR 13\\ISO 2022 IR 87",
+        b"\xd4\xcf\xc0\xde^\xc0\xdb\xb3=\x1b$B;3ED\x1b(J^\x1b$BB@O:\x1b(J",
+    );
+}
+
+#[test]
 fn labels_and_times_are_written_as_dicom_wants_them() {
     let made = make(Recipe::default());
     let masks = three_masks(&made.series);
