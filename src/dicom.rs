@@ -17,7 +17,9 @@
 //! ```
 
 use dicom_core::Tag;
+use dicom_core::value::Value;
 use dicom_object::{DefaultDicomObject, InMemDicomObject};
+use std::fmt;
 
 use crate::error::Finding;
 
@@ -28,11 +30,14 @@ mod decode;
 mod error;
 mod fragments;
 mod guard;
+mod jpeg_extended;
 mod jpeg_ls;
 mod part10;
 mod pixels;
 mod rle;
 mod stream;
+mod text;
+mod tolerated;
 mod transfer_syntax;
 mod uid;
 mod value;
@@ -40,6 +45,8 @@ mod value;
 pub use attributes::Attributes;
 pub use error::DicomError;
 pub use uid::{SeriesUid, SopInstanceUid, StudyUid};
+
+const PIXEL_DATA: Tag = Tag(0x7FE0, 0x0010);
 
 /// Who an instance is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,11 +91,12 @@ impl Default for DicomLimits {
 }
 
 /// One SOP instance that passed the guard.
-#[derive(Debug)]
 pub struct Instance {
     identity: Identity,
     object: DefaultDicomObject,
     pixels: Option<pixels::PixelDescription>,
+    /// Of encapsulated pixel data; a broken one is told when a frame is asked for.
+    frame_index: Option<Result<fragments::FrameIndex, String>>,
 }
 
 impl Instance {
@@ -100,7 +108,14 @@ impl Instance {
         let part10::Part10 { object, transfer_syntax_uid, findings } = part10::read(bytes, limits)?;
         let identity = identify(&object, transfer_syntax_uid)?;
         let pixels = pixels::PixelDescription::read(&object, limits)?;
-        Ok((Self { identity, object, pixels }, findings))
+        let sequence = object.get(PIXEL_DATA).map(|element| element.value());
+        let frame_index = match (sequence, &pixels) {
+            (Some(Value::PixelSequence(sequence)), Some(pixels)) => {
+                Some(fragments::FrameIndex::new(&object, sequence, pixels.frames))
+            }
+            _ => None,
+        };
+        Ok((Self { identity, object, pixels, frame_index }, findings))
     }
 
     /// Who it is.
@@ -110,7 +125,10 @@ impl Instance {
 
     /// The data set with its file meta information.
     ///
-    /// It is held in little endian: for a big-endian file the meta information says Explicit VR
+    /// Text is decoded. Where its character set is one that dicom-rs cannot write, such as one with
+    /// escape sequences, Specific Character Set (0008,0005) is changed to ISO_IR 192, so that the
+    /// object and parts of it can be written.
+    /// Values are held in little endian: for a big-endian file the meta information says Explicit VR
     /// Little Endian, [`Identity::transfer_syntax_uid`] what the file said.
     pub fn object(&self) -> &DefaultDicomObject {
         &self.object
@@ -131,9 +149,20 @@ impl Instance {
             object: &self.object,
             description: self.pixels.as_ref().ok_or(DicomError::NoPixelData)?,
             transfer_syntax_uid: &self.identity.transfer_syntax_uid,
+            frame_index: self.frame_index.as_ref(),
             number,
         };
         source.decode()
+    }
+}
+
+/// Tells nothing of the patient.
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Instance")
+            .field("transfer_syntax_uid", &self.identity.transfer_syntax_uid)
+            .field("pixels", &self.pixels)
+            .finish_non_exhaustive()
     }
 }
 

@@ -11,8 +11,8 @@ use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::codestream::{self, Shape};
-use super::jpeg_ls;
 use super::pixels::PixelDescription;
+use super::{jpeg_extended, jpeg_ls};
 
 /// Tiles a small JPEG 2000 image may have; larger ones may have one more per 1,024 pixels.
 const TILES_ALWAYS_ALLOWED: u64 = 1024;
@@ -57,7 +57,7 @@ impl Coded {
     }
 }
 
-/// Decodes one JPEG frame of any process that jpeg-decoder knows.
+/// Decodes one JPEG frame: 12-bit extended here, other processes by jpeg-decoder.
 ///
 /// # Errors
 /// What is unsupported or broken.
@@ -68,10 +68,14 @@ pub(super) fn decode_jpeg(
 ) -> Result<Coded, Fault> {
     let (shape, process) = codestream::jpeg_shape(frame).ok_or("it has no frame header")?;
     check_shape(shape, description)?;
-    if shape.precision == 12 && process <= 2 {
-        return Err(Fault::Unsupported("12-bit JPEG Extended"));
-    }
-    let samples = decode(frame, shape, transfer_syntax_uid)?;
+    let samples = match (shape.precision, process) {
+        (12, 0 | 1) => {
+            let (rows, columns) = (usize::from(description.rows), usize::from(description.columns));
+            jpeg_extended::decode(frame, rows, columns)?
+        }
+        (12, 2) => return Err(Fault::Unsupported("12-bit progressive JPEG")),
+        _ => decode(frame, shape, transfer_syntax_uid)?,
+    };
     Ok(Coded::unsigned(samples, shape.precision, description))
 }
 
@@ -170,8 +174,8 @@ fn decode(frame: &[u8], shape: Shape, transfer_syntax_uid: &str) -> Result<Vec<u
     let samples: Vec<u32> = match bits_allocated {
         8 => bytes.iter().take(count).map(|byte| u32::from(*byte)).collect(),
         _ => {
-            let words = bytes.chunks_exact(2).take(count);
-            words.map(|word| u32::from(u16::from_ne_bytes([word[0], word[1]]))).collect()
+            let words = bytes.as_chunks().0.iter().take(count);
+            words.map(|word| u32::from(u16::from_ne_bytes(*word))).collect()
         }
     };
     if samples.len() == count {

@@ -56,6 +56,27 @@ pub(super) fn jpeg_shape(frame: &[u8]) -> Option<(Shape, u8)> {
     }
 }
 
+/// Reads the marker segment at `at` of a JPEG or JPEG-LS header: marker, content, and where the
+/// next begins.
+///
+/// # Errors
+/// A sentence with what is there instead.
+pub(super) fn segment(frame: &[u8], mut at: usize) -> Result<(u8, &[u8], usize), String> {
+    while frame.get(at..at + 2) == Some(&[0xFF, 0xFF]) {
+        at += 1;
+    }
+    let too_short = || format!("{} bytes end in the header", frame.len());
+    let &[fill, marker, high, low] = frame.get(at..at + 4).ok_or_else(too_short)? else {
+        return Err(too_short());
+    };
+    if fill != 0xFF {
+        return Err(format!("byte {fill:#04x} where a marker must be"));
+    }
+    let end = at + 2 + usize::from(u16::from_be_bytes([high, low]));
+    let content = frame.get(at + 4..end).ok_or_else(too_short)?;
+    Ok((marker, content, end))
+}
+
 /// The SIZ segment of JPEG 2000 (ITU-T T.800 §A.5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Jpeg2000Header {

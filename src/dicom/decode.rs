@@ -1,6 +1,5 @@
 //! One frame of pixel data into stored values.
 
-use dicom_core::Tag;
 use dicom_core::value::Value;
 use dicom_object::InMemDicomObject;
 use flate2::read::DeflateDecoder;
@@ -8,15 +7,18 @@ use std::borrow::Cow;
 use std::io::Read;
 
 use super::codec::{self, Coded, Fault};
+use super::fragments::FrameIndex;
 use super::pixels::{Photometric, PixelDescription};
 use super::transfer_syntax::{PixelCoding, pixel_coding};
-use super::{DicomError, GreyFrame, fragments, rle};
+use super::{DicomError, GreyFrame, PIXEL_DATA, rle};
 
 /// What decoding one frame needs to know.
 pub(super) struct Source<'a> {
     pub(super) object: &'a InMemDicomObject,
     pub(super) description: &'a PixelDescription,
     pub(super) transfer_syntax_uid: &'a str,
+    /// Of encapsulated pixel data.
+    pub(super) frame_index: Option<&'a Result<FrameIndex, String>>,
     /// Counts from 1.
     pub(super) number: u32,
 }
@@ -86,7 +88,7 @@ impl Source<'_> {
 
     /// The bytes of the frame as stored, compressed or not.
     fn frame_bytes(&self, coding: PixelCoding) -> Result<Cow<'_, [u8]>, DicomError> {
-        let element = self.object.get(Tag(0x7FE0, 0x0010)).ok_or(DicomError::NoPixelData)?;
+        let element = self.object.get(PIXEL_DATA).ok_or(DicomError::NoPixelData)?;
         let number = self.number;
         let bad = |problem: &str| DicomError::BadFragments { number, problem: problem.to_owned() };
         match (element.value(), coding) {
@@ -97,7 +99,12 @@ impl Source<'_> {
                 Err(bad("it is encapsulated, the transfer syntax says native"))
             }
             (Value::PixelSequence(sequence), _) => {
-                fragments::frame_bytes(self.object, sequence, number, self.description.frames)
+                let index = match self.frame_index {
+                    Some(Ok(index)) => index,
+                    Some(Err(problem)) => return Err(bad(problem)),
+                    None => return Err(bad("it is no image")),
+                };
+                index.frame_bytes(sequence, number).ok_or_else(|| bad("it is not indexed"))
             }
             (Value::Primitive(_), _) => {
                 Err(bad("it is native, the transfer syntax says encapsulated"))
@@ -145,8 +152,14 @@ impl Source<'_> {
                 let bytes = bytes.get(..count * width).unwrap_or_default();
                 match width {
                     1 => bytes.iter().map(|byte| cell.value(u32::from(*byte))).collect(),
-                    2 => words(bytes, |w| cell.value(u32::from(u16::from_le_bytes(w)))),
-                    _ => words(bytes, |w| cell.value(u32::from_le_bytes(w))),
+                    2 => {
+                        let words = bytes.as_chunks().0.iter();
+                        words.map(|word| cell.value(u32::from(u16::from_le_bytes(*word)))).collect()
+                    }
+                    _ => {
+                        let words = bytes.as_chunks().0.iter();
+                        words.map(|word| cell.value(u32::from_le_bytes(*word))).collect()
+                    }
                 }
             }
             Samples::Coded(Coded { samples, bits }) => {
@@ -160,12 +173,11 @@ impl Source<'_> {
         }
         // An unsigned 32-bit value past i32::MAX came out negative.
         let is_full_width = !cell.is_signed && cell.bits == 32;
-        match values.iter().find(|value| is_full_width && **value < 0) {
-            Some(value) => {
-                Err(DicomError::Unsupported(format!("stored value {}", value.cast_unsigned())))
-            }
-            None => Ok(values),
+        if is_full_width && let Some(value) = values.iter().find(|value| **value < 0) {
+            let value = value.cast_unsigned();
+            return Err(DicomError::Unsupported(format!("stored value {value}, larger than 2^31")));
         }
+        Ok(values)
     }
 
     /// Unpacks 1-bit pixels, least significant bit first, frames without padding between them
@@ -199,17 +211,6 @@ impl Source<'_> {
         let bits = (first..first + count).map(|at| i32::from(bytes[at / 8] >> (at % 8) & 1));
         Ok(bits.collect())
     }
-}
-
-fn words<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> i32) -> Vec<i32> {
-    let chunks = bytes.chunks_exact(N);
-    chunks
-        .map(|chunk| {
-            let mut word = [0; N];
-            word.copy_from_slice(chunk);
-            value(word)
-        })
-        .collect()
 }
 
 /// Where the stored bits lie in an allocated cell.

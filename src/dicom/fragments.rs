@@ -4,49 +4,68 @@ use dicom_core::Tag;
 use dicom_core::value::PixelFragmentSequence;
 use dicom_object::InMemDicomObject;
 use std::borrow::Cow;
-use std::ops::Range;
-
-use super::DicomError;
 
 /// A fragment that ends a frame has its end marker in its last bytes, before padding.
 const TAIL_BYTES: usize = 10;
 
-/// The compressed bytes of one frame. `number` counts from 1 and is at most `frame_count`.
-///
-/// Tried in this order: all fragments of a single frame, the Extended Offset Table, the Basic
-/// Offset Table, one fragment a frame, and the end-of-image markers (FF D9) of the JPEG family.
-///
-/// # Errors
-/// [`DicomError::BadFragments`] when none of them gives the frame.
-pub(super) fn frame_bytes<'a>(
-    object: &InMemDicomObject,
-    sequence: &'a PixelFragmentSequence<Vec<u8>>,
-    number: u32,
-    frame_count: u32,
-) -> Result<Cow<'a, [u8]>, DicomError> {
-    let fragments = sequence.fragments();
-    let bad = |problem: String| DicomError::BadFragments { number, problem };
-    let count = frame_count as usize;
-    let index = (number as usize).saturating_sub(1);
-    if fragments.is_empty() {
-        return Err(bad("there are no fragments".to_owned()));
+/// How codestreams start: JPEG and JPEG-LS, JPEG 2000 bare and boxed, JPEG XL bare and boxed.
+const STARTS: [&[u8]; 5] =
+    [b"\xFF\xD8\xFF", b"\xFF\x4F\xFF\x51", b"\0\0\0\x0CjP  ", b"\xFF\x0A", b"\0\0\0\x0CJXL "];
+
+/// Which fragments belong to which frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FrameIndex {
+    /// For each frame its first fragment, and at the end the number of fragments.
+    bounds: Vec<usize>,
+}
+
+impl FrameIndex {
+    /// Finds the frames, once for all of them.
+    ///
+    /// Tried in this order: all fragments are the single frame, the Extended Offset Table, the
+    /// Basic Offset Table, one fragment a frame, and the start and end markers of image
+    /// codestreams. A table that points between fragments, as it does after 4 GiB, is passed over.
+    ///
+    /// # Errors
+    /// A sentence with the numbers found when none of them gives `frame_count` frames.
+    pub(super) fn new(
+        object: &InMemDicomObject,
+        sequence: &PixelFragmentSequence<Vec<u8>>,
+        frame_count: u32,
+    ) -> Result<Self, String> {
+        let fragments = sequence.fragments();
+        let count = frame_count as usize;
+        if fragments.is_empty() {
+            return Err("there are no fragments".to_owned());
+        }
+        let basic = || sequence.offset_table().iter().copied().map(u64::from);
+        let mut firsts = if count == 1 {
+            vec![0]
+        } else if let Some(firsts) = by_offsets(fragments, extended_offsets(object), count) {
+            firsts
+        } else if let Some(firsts) = by_offsets(fragments, basic().collect(), count) {
+            firsts
+        } else if fragments.len() == count {
+            (0..count).collect()
+        } else {
+            by_markers(fragments, count)?
+        };
+        firsts.push(fragments.len());
+        Ok(Self { bounds: firsts })
     }
-    let extended = extended_offsets(object);
-    let basic: Vec<u64> = sequence.offset_table().iter().copied().map(u64::from).collect();
-    let range = if count == 1 {
-        0..fragments.len()
-    } else if extended.len() == count {
-        between_offsets(fragments, &extended, index).map_err(bad)?
-    } else if basic.len() == count {
-        between_offsets(fragments, &basic, index).map_err(bad)?
-    } else if fragments.len() == count {
-        index..index + 1
-    } else {
-        by_end_markers(fragments, count, index).map_err(bad)?
-    };
-    match &fragments[range] {
-        [one] => Ok(Cow::Borrowed(one.as_slice())),
-        many => Ok(Cow::Owned(many.concat())),
+
+    /// The compressed bytes of one frame; `number` counts from 1.
+    pub(super) fn frame_bytes<'a>(
+        &self,
+        sequence: &'a PixelFragmentSequence<Vec<u8>>,
+        number: u32,
+    ) -> Option<Cow<'a, [u8]>> {
+        let index = (number as usize).checked_sub(1)?;
+        let range = *self.bounds.get(index)?..*self.bounds.get(index + 1)?;
+        match sequence.fragments().get(range)? {
+            [one] => Some(Cow::Borrowed(one.as_slice())),
+            many => Some(Cow::Owned(many.concat())),
+        }
     }
 }
 
@@ -56,47 +75,49 @@ fn extended_offsets(object: &InMemDicomObject) -> Vec<u64> {
     element.and_then(|element| element.to_multi_int().ok()).unwrap_or_default()
 }
 
-/// Offsets count from the first byte of the first fragment's item tag; each item has 8 bytes
-/// before its data.
-fn between_offsets(
-    fragments: &[Vec<u8>],
-    offsets: &[u64],
-    index: usize,
-) -> Result<Range<usize>, String> {
-    let find = |offset: u64| {
-        let mut start = 0_u64;
-        let position = fragments.iter().position(|fragment| {
-            let is_here = start == offset;
-            start += fragment.len() as u64 + 8;
-            is_here
-        });
-        position.ok_or_else(|| format!("no fragment starts at offset {offset}"))
-    };
-    let first = find(offsets[index])?;
-    let end = match offsets.get(index + 1) {
-        Some(offset) => find(*offset)?,
-        None => fragments.len(),
-    };
-    if first < end { Ok(first..end) } else { Err("offsets do not grow".to_owned()) }
+/// Finds first fragments by offsets from the first byte of the first fragment's item tag; each
+/// item has 8 bytes before its data.
+fn by_offsets(fragments: &[Vec<u8>], offsets: Vec<u64>, count: usize) -> Option<Vec<usize>> {
+    if offsets.len() != count {
+        return None;
+    }
+    let mut start = 0;
+    let mut at = 0;
+    let mut firsts = Vec::with_capacity(count);
+    for offset in offsets {
+        // Offsets grow: the search goes on where the last one ended.
+        while start < offset {
+            start += fragments.get(at)?.len() as u64 + 8;
+            at += 1;
+        }
+        let is_new = firsts.last() != Some(&at);
+        if start != offset || at >= fragments.len() || !is_new {
+            return None;
+        }
+        firsts.push(at);
+    }
+    (firsts.first() == Some(&0)).then_some(firsts)
 }
 
-fn by_end_markers(
-    fragments: &[Vec<u8>],
-    count: usize,
-    index: usize,
-) -> Result<Range<usize>, String> {
-    let is_last = |fragment: &Vec<u8>| {
+/// Finds first fragments by how image codestreams start, or by how the JPEG family ends.
+fn by_markers(fragments: &[Vec<u8>], count: usize) -> Result<Vec<usize>, String> {
+    let positions = |test: fn(&[u8]) -> bool| -> Vec<usize> {
+        (0..fragments.len()).filter(|at| test(&fragments[*at])).collect()
+    };
+    let starts = positions(|fragment| STARTS.iter().any(|start| fragment.starts_with(start)));
+    if starts.len() == count && starts.first() == Some(&0) {
+        return Ok(starts);
+    }
+    let ends = positions(|fragment| {
         let tail = &fragment[fragment.len().saturating_sub(TAIL_BYTES)..];
         tail.windows(2).any(|pair| pair == [0xFF, 0xD9])
-    };
-    let ends: Vec<usize> =
-        fragments.iter().enumerate().filter(|(_, f)| is_last(f)).map(|(at, _)| at + 1).collect();
-    if ends.len() != count {
-        let (fragments, ends) = (fragments.len(), ends.len());
-        return Err(format!("{fragments} fragments with {ends} end markers for {count} frames"));
+    });
+    if ends.len() == count {
+        let after_ends = ends[..count - 1].iter().map(|end| end + 1);
+        return Ok(std::iter::once(0).chain(after_ends).collect());
     }
-    let first = if index == 0 { 0 } else { ends[index - 1] };
-    Ok(first..ends[index])
+    let (fragments, starts, ends) = (fragments.len(), starts.len(), ends.len());
+    Err(format!("{fragments} fragments with {starts} starts and {ends} ends for {count} frames"))
 }
 
 #[cfg(test)]
@@ -105,11 +126,14 @@ mod tests {
     use dicom_core::{DataElement, PrimitiveValue, VR};
 
     fn check(sequence: PixelFragmentSequence<Vec<u8>>, count: u32, frames: &[&[u8]]) {
-        let object = InMemDicomObject::new_empty();
-        for (index, expected) in frames.iter().enumerate() {
-            let found = frame_bytes(&object, &sequence, index as u32 + 1, count);
+        let index = FrameIndex::new(&InMemDicomObject::new_empty(), &sequence, count);
+        let index = index.expect("the frames can be found");
+        for (number, expected) in (1..).zip(frames) {
+            let found = index.frame_bytes(&sequence, number);
             assert_eq!(&*found.expect("the frame is there"), *expected);
         }
+        assert_eq!(index.frame_bytes(&sequence, 0), None);
+        assert_eq!(index.frame_bytes(&sequence, count + 1), None);
     }
 
     fn fragments(parts: &[&[u8]]) -> Vec<Vec<u8>> {
@@ -117,14 +141,17 @@ mod tests {
     }
 
     #[test]
-    fn finds_frames_by_table_by_count_and_by_end_marker() {
+    fn finds_frames_by_table_by_count_and_by_markers() {
         let parts = fragments(&[b"ab", b"cdef", b"gh"]);
         check(PixelFragmentSequence::new_fragments(parts.clone()), 1, &[b"abcdefgh"]);
         check(PixelFragmentSequence::new_fragments(parts.clone()), 3, &[b"ab", b"cdef", b"gh"]);
         check(PixelFragmentSequence::new(vec![0, 22], parts.clone()), 2, &[b"abcdef", b"gh"]);
-        let marked = fragments(&[b"a", b"b\xff\xd9\0", b"c\xff\xd9"]);
+        let ended = fragments(&[b"a", b"b\xff\xd9\0", b"c\xff\xd9"]);
         let expected: [&[u8]; 2] = [b"ab\xff\xd9\0", b"c\xff\xd9"];
-        check(PixelFragmentSequence::new_fragments(marked), 2, &expected);
+        check(PixelFragmentSequence::new_fragments(ended), 2, &expected);
+        let started = fragments(&[b"\xff\xd8\xffa", b"b", b"\xff\xd8\xffc"]);
+        let expected: [&[u8]; 2] = [b"\xff\xd8\xffab", b"\xff\xd8\xffc"];
+        check(PixelFragmentSequence::new_fragments(started), 2, &expected);
     }
 
     #[test]
@@ -134,15 +161,19 @@ mod tests {
         let object = InMemDicomObject::from_element_iter([element]);
         let parts = fragments(&[b"ab", b"cdef", b"gh"]);
         let sequence = PixelFragmentSequence::new(vec![0, 22], parts);
-        let second = frame_bytes(&object, &sequence, 2, 2).expect("the frame is there");
-        assert_eq!(&*second, b"cdefgh");
+        let index = FrameIndex::new(&object, &sequence, 2).expect("the frames can be found");
+        assert_eq!(index.bounds, [0, 1, 3]);
     }
 
     #[test]
-    fn refuses_offsets_between_fragments() {
-        let object = InMemDicomObject::new_empty();
-        let sequence = PixelFragmentSequence::new(vec![0, 9], fragments(&[b"ab", b"cd"]));
-        let error = frame_bytes(&object, &sequence, 2, 2).expect_err("9 is inside a fragment");
-        assert!(error.to_string().contains("offset 9"), "{error}");
+    fn passes_over_tables_that_point_between_fragments() {
+        let parts = [&b"ab"[..], b"cd"];
+        for table in [vec![0, 9], vec![0, 0], vec![0, 1000], vec![10, 0], vec![2, 10]] {
+            let sequence = PixelFragmentSequence::new(table, fragments(&parts));
+            check(sequence, 2, &parts);
+        }
+        let sequence = PixelFragmentSequence::new(vec![0, 9], fragments(&[b"ab", b"cd", b"ef"]));
+        let index = FrameIndex::new(&InMemDicomObject::new_empty(), &sequence, 2);
+        assert_eq!(index, Err("3 fragments with 0 starts and 0 ends for 2 frames".to_owned()));
     }
 }

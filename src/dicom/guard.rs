@@ -8,16 +8,19 @@
 use dicom_core::header::Header as _;
 use dicom_core::value::{C, DataSetSequence, PixelFragmentSequence};
 use dicom_core::{DataElement, Tag, VR};
-use dicom_encoding::text::SpecificCharacterSet;
 use dicom_object::{InMemDicomObject, mem::InMemElement};
 
 use super::stream::{self, Encoding, Header, ITEM, ITEM_END, SEQUENCE_END};
+use super::text::CharacterSet;
+use super::tolerated::Tolerated;
 use super::value::{self, Context};
-use super::{DicomError, DicomLimits};
+use super::{DicomError, DicomLimits, PIXEL_DATA};
 use crate::error::Finding;
 
 /// Multi-valued text costs a string per value; this many per element of the limit are allowed.
 const TEXT_VALUES_PER_ELEMENT: usize = 8;
+
+const SPECIFIC_CHARACTER_SET: Tag = Tag(0x0008, 0x0005);
 
 /// A data set or sequence that is not finished yet.
 struct Open {
@@ -27,22 +30,14 @@ struct Open {
     end: usize,
     is_undefined: bool,
     context: Context,
+    /// The text of this data set can be written again as UTF-8 only.
+    needs_utf8: bool,
     content: Content,
 }
 
 enum Content {
     DataSet(Vec<InMemElement>),
     Sequence(C<InMemDicomObject>),
-}
-
-/// What is tolerated, counted, and told once at the end.
-#[derive(Default)]
-struct Tolerated {
-    un_sequences: usize,
-    odd_lengths: usize,
-    mangled_texts: usize,
-    stray_delimiters: usize,
-    trailing_bytes: usize,
 }
 
 struct Walk<'a> {
@@ -52,6 +47,8 @@ struct Walk<'a> {
     elements_left: usize,
     texts_left: usize,
     tolerated: Tolerated,
+    /// Where the zeros at the end start, once someone asked.
+    padding_at: Option<usize>,
     stack: Vec<Open>,
 }
 
@@ -65,17 +62,14 @@ pub(super) fn read_data_set(
     encoding: Encoding,
     limits: &DicomLimits,
 ) -> Result<(InMemDicomObject, Vec<Finding>), DicomError> {
-    let context = Context {
-        encoding,
-        text: SpecificCharacterSet::default(),
-        is_signed: false,
-        bits_allocated: 16,
-    };
+    let context =
+        Context { encoding, text: CharacterSet::default(), is_signed: false, bits_allocated: 16 };
     let root = Open {
         tag: Tag(0, 0),
         end: bytes.len(),
         is_undefined: false,
         context,
+        needs_utf8: false,
         content: Content::DataSet(Vec::new()),
     };
     let mut walk = Walk {
@@ -85,6 +79,7 @@ pub(super) fn read_data_set(
         elements_left: limits.element_count_max,
         texts_left: limits.element_count_max.saturating_mul(TEXT_VALUES_PER_ELEMENT),
         tolerated: Tolerated::default(),
+        padding_at: None,
         stack: vec![root],
     };
     let object = walk.run()?;
@@ -94,33 +89,43 @@ pub(super) fn read_data_set(
 impl Walk<'_> {
     fn run(&mut self) -> Result<InMemDicomObject, DicomError> {
         loop {
-            let Some(open) = self.stack.last() else {
-                return Ok(InMemDicomObject::new_empty());
-            };
-            let (end, is_root) = (open.end, self.stack.len() == 1);
-            if is_root && end - self.at < 8 {
+            let end = self.top().end;
+            if self.stack.len() == 1 && self.is_only_padding_left(end) {
                 self.tolerated.trailing_bytes += end - self.at;
                 self.at = end;
             }
-            if self.at >= end {
-                if open.is_undefined {
-                    return Err(DicomError::Truncated {
-                        tag: open.tag,
-                        offset: self.at,
-                        declared: 8,
-                        remaining: 0,
-                    });
+            let open = self.top();
+            let (tag, is_undefined) = (open.tag, open.is_undefined);
+            let is_sequence = matches!(open.content, Content::Sequence(_));
+            if self.at < end {
+                match is_sequence {
+                    true => self.step_in_sequence()?,
+                    false => self.step_in_data_set()?,
                 }
-                match self.close() {
-                    Some(object) => return Ok(object),
-                    None => continue,
-                }
-            }
-            match open.content {
-                Content::Sequence(_) => self.step_in_sequence()?,
-                Content::DataSet(_) => self.step_in_data_set()?,
+            } else if is_undefined {
+                let offset = self.at;
+                return Err(DicomError::Truncated { tag, offset, declared: 8, remaining: 0 });
+            } else if let Some(object) = self.close() {
+                return Ok(object);
             }
         }
+    }
+
+    /// Whether what is left of the file is too short for an element, or zeros.
+    fn is_only_padding_left(&mut self, end: usize) -> bool {
+        let rest = &self.bytes[self.at..end];
+        if rest.len() < 8 {
+            return true;
+        }
+        if !rest.starts_with(&[0; 4]) {
+            return false;
+        }
+        // Looked for once: a file may hold a million elements with the tag (0000,0000).
+        let bytes = self.bytes;
+        let padding_at = self.padding_at.get_or_insert_with(|| {
+            bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+        });
+        self.at >= *padding_at
     }
 
     /// The innermost thing that is open. The walk ends when the root closes.
@@ -132,7 +137,10 @@ impl Walk<'_> {
     fn close(&mut self) -> Option<InMemDicomObject> {
         let closed = self.stack.pop()?;
         match closed.content {
-            Content::DataSet(elements) => {
+            Content::DataSet(mut elements) => {
+                if closed.needs_utf8 {
+                    elements.push(DataElement::new(SPECIFIC_CHARACTER_SET, VR::CS, "ISO_IR 192"));
+                }
                 let object = InMemDicomObject::from_element_iter(elements);
                 match self.stack.last_mut().map(|open| &mut open.content) {
                     Some(Content::Sequence(items)) => items.push(object),
@@ -152,12 +160,10 @@ impl Walk<'_> {
         let open = self.top();
         let context = &mut open.context;
         match element.tag() {
-            Tag(0x0008, 0x0005) => {
-                let code = element.to_str().unwrap_or_default();
-                // With code extensions the first value may be empty: the default repertoire.
-                context.text =
-                    SpecificCharacterSet::from_code(code.split('\\').next().unwrap_or(""))
-                        .unwrap_or_default();
+            SPECIFIC_CHARACTER_SET => {
+                let codes = element.to_str().unwrap_or_default();
+                context.text = CharacterSet::from_codes(&codes);
+                open.needs_utf8 |= !codes.trim().is_empty() && !CharacterSet::is_writable(&codes);
             }
             Tag(0x0028, 0x0100) => {
                 context.bits_allocated = element.to_int().unwrap_or(context.bits_allocated);
@@ -209,6 +215,7 @@ impl Walk<'_> {
                     end,
                     is_undefined: length.is_none(),
                     context: open.context.clone(),
+                    needs_utf8: false,
                     content: Content::DataSet(Vec::new()),
                 };
                 self.count_element()?;
@@ -242,7 +249,7 @@ impl Walk<'_> {
         let (vr, is_un_sequence) = self.resolve_vr(&header);
         match (vr, header.length) {
             (VR::SQ, length) => self.open_sequence(&header, length, is_un_sequence),
-            (_, None) if header.tag == Tag(0x7FE0, 0x0010) => self.read_fragments(&header),
+            (_, None) if header.tag == PIXEL_DATA => self.read_fragments(&header),
             (_, None) => {
                 Err(header.broken("undefined length, but neither sequence nor pixel data"))
             }
@@ -297,6 +304,7 @@ impl Walk<'_> {
             end,
             is_undefined: length.is_none(),
             context,
+            needs_utf8: false,
             content: Content::Sequence(C::new()),
         });
         Ok(())
@@ -314,6 +322,7 @@ impl Walk<'_> {
         })?;
         let (value, is_mangled) = value::decode(vr, header.tag, bytes, &open.context);
         self.tolerated.mangled_texts += usize::from(is_mangled);
+        self.top().needs_utf8 |= is_mangled;
         self.tolerated.odd_lengths += usize::from(length % 2 == 1);
         self.at = end;
         self.put(DataElement::new(header.tag, vr, value));
@@ -357,26 +366,5 @@ impl Walk<'_> {
 }
 
 fn offsets(bytes: &[u8]) -> C<u32> {
-    let words = bytes.chunks_exact(4).map(|word| word.try_into().map(u32::from_le_bytes));
-    words.filter_map(Result::ok).collect()
-}
-
-impl Tolerated {
-    fn findings(&self) -> Vec<Finding> {
-        let rows = [
-            (self.un_sequences, "un_sequence", "sequences written as VR UN, read as implicit VR"),
-            (self.odd_lengths, "odd_length", "values of odd length"),
-            (
-                self.mangled_texts,
-                "text_not_in_character_set",
-                "texts not valid in their character set",
-            ),
-            (self.stray_delimiters, "stray_delimiter", "delimiters after a defined length"),
-            (self.trailing_bytes, "trailing_bytes", "bytes after the last data element"),
-        ];
-        rows.into_iter()
-            .filter(|(count, ..)| *count > 0)
-            .map(|(count, code, what)| Finding::new(code, format!("{count} {what}")))
-            .collect()
-    }
+    bytes.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
 }

@@ -13,6 +13,11 @@ pub(super) fn decode(
     sample_bytes: usize,
 ) -> Result<Vec<u8>, String> {
     let segments = segments(frame, sample_bytes)?;
+    // Two bytes give at most 128: an impossible promise costs no memory.
+    if let Some(segment) = segments.iter().find(|segment| segment.len() * 64 < pixel_count) {
+        let size = segment.len();
+        return Err(format!("a segment of {size} bytes cannot give {pixel_count}"));
+    }
     let mut samples = vec![0_u8; pixel_count * sample_bytes];
     let mut plane = Vec::with_capacity(pixel_count);
     for (index, segment) in segments.into_iter().enumerate() {
@@ -34,10 +39,8 @@ fn segments(frame: &[u8], expected: usize) -> Result<Vec<&[u8]>, String> {
     let header = frame
         .get(..HEADER_BYTES)
         .ok_or_else(|| format!("{} bytes are too few for the header", frame.len()))?;
-    let words: Vec<usize> = header
-        .chunks_exact(4)
-        .map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]) as usize)
-        .collect();
+    let words: Vec<usize> =
+        header.as_chunks().0.iter().map(|word| u32::from_le_bytes(*word) as usize).collect();
     if words[0] != expected {
         return Err(format!("{} segments where {expected} are needed", words[0]));
     }

@@ -1,5 +1,7 @@
 //! Marker segments and coding parameters of JPEG-LS (T.87 Annex C).
 
+use crate::dicom::codestream::segment;
+
 /// What comes before the entropy-coded data.
 #[derive(Debug)]
 pub(super) struct Header {
@@ -60,23 +62,6 @@ impl Header {
             at = end;
         }
     }
-}
-
-/// One marker segment: marker, content and where the next begins.
-fn segment(frame: &[u8], mut at: usize) -> Result<(u8, &[u8], usize), String> {
-    while frame.get(at..at + 2) == Some(&[0xFF, 0xFF]) {
-        at += 1;
-    }
-    let too_short = || format!("{} bytes end in the header", frame.len());
-    let &[fill, marker, high, low] = frame.get(at..at + 4).ok_or_else(too_short)? else {
-        return Err(too_short());
-    };
-    if fill != 0xFF {
-        return Err(format!("byte {fill:#04x} where a marker must be"));
-    }
-    let end = at + 2 + usize::from(u16::from_be_bytes([high, low]));
-    let content = frame.get(at + 4..end).ok_or_else(too_short)?;
-    Ok((marker, content, end))
 }
 
 /// Rows, columns and precision of a frame of one component.
