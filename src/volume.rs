@@ -3,6 +3,7 @@
 mod assemble;
 mod decode;
 mod error;
+pub mod nifti;
 mod region;
 mod reorient;
 pub mod resample;

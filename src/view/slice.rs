@@ -63,11 +63,6 @@ impl<'a, T> Slices<'a, T> {
         self.geometry.shape()[0]
     }
 
-    /// The grid whose slices, rows and columns these are.
-    pub(super) fn geometry(&self) -> &VolumeGeometry {
-        &self.geometry
-    }
-
     /// Slice `index`, `[row, column]` as displayed.
     pub(super) fn slice(&self, index: usize) -> ArrayView2<'_, T> {
         self.voxels.index_axis(Axis(0), index)

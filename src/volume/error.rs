@@ -70,6 +70,16 @@ pub enum VolumeError {
         /// Which slice.
         slice_number: usize,
     },
+    /// The file is not a NIfTI image that can be read, or cannot be written as one.
+    #[error("cannot use the NIfTI image: {0}")]
+    Nifti(String),
+    /// A file cannot be read or written.
+    #[error("cannot read or write the file: {source}")]
+    Io {
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
     /// The positions do not make a grid.
     #[error(transparent)]
     Geometry(#[from] GeometryError),
@@ -80,6 +90,9 @@ impl Kind for VolumeError {
         match self {
             Self::Decode { source, .. } => source.kind(),
             Self::NoInstance { .. } => ErrorKind::Internal,
+            Self::Io { source } if source.kind() == std::io::ErrorKind::NotFound => {
+                ErrorKind::NotFound
+            }
             Self::Constant { .. }
             | Self::NotFinite { .. }
             | Self::TooFewSlices { .. }
@@ -87,6 +100,8 @@ impl Kind for VolumeError {
             | Self::PixelCount { .. }
             | Self::Rescale { .. }
             | Self::NotCovered { .. }
+            | Self::Nifti(_)
+            | Self::Io { .. }
             | Self::Geometry(_) => ErrorKind::Invalid,
         }
     }
