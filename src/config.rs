@@ -1,1 +1,5 @@
-//! config.
+//! `config.toml` into checked settings.
+
+/// Checked settings.
+#[derive(Debug, Clone, Default)]
+pub struct Config {}
