@@ -1,57 +1,47 @@
 //! Bytes into instances, and back.
+//!
+//! Bytes from outside are walked by a guard of our own, which also builds the data set; dicom-rs
+//! sees finished values only. Pixels are decoded one frame at a time, and a codec that panics
+//! costs that frame.
+//!
+//! ```no_run
+//! use seer::dicom::{Attributes, DicomLimits, Instance};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let bytes = std::fs::read("slice.dcm")?;
+//! let (instance, findings) = Instance::parse(&bytes, &DicomLimits::default())?;
+//! let spacing: [f64; 2] = instance.f64_array(dicom_core::Tag(0x0028, 0x0030))?;
+//! let frame = instance.decode_frame(1)?;
+//! println!("{} x {} at {spacing:?} mm, {findings:?}", frame.rows, frame.columns);
+//! # Ok(())
+//! # }
+//! ```
 
-use dicom_object::DefaultDicomObject;
+use dicom_core::Tag;
+use dicom_object::{DefaultDicomObject, InMemDicomObject};
 use std::fmt;
 
-use crate::error::{ErrorKind, Finding, Kind};
+use crate::error::Finding;
 
-macro_rules! uid_type {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(String);
-        impl $name {
-            /// Parses a UID: 1 to 64 characters, digits and dots, no empty component (PS3.5 §9.1).
-            /// Leading zeros in a component are tolerated, because scanners send them.
-            ///
-            /// # Errors
-            /// [`DicomError::BadUid`] with the attribute and the reason.
-            pub fn parse(text: &str) -> Result<Self, DicomError> {
-                check_uid(stringify!($name), text).map(|()| Self(text.trim_end_matches(['\0', ' ']).to_owned()))
-            }
-            /// The UID's text.
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-    };
-}
+mod attributes;
+mod codec;
+mod codestream;
+mod decode;
+mod error;
+mod fragments;
+mod guard;
+mod jpeg_ls;
+mod part10;
+mod pixels;
+mod rle;
+mod stream;
+mod text;
+mod transfer_syntax;
+mod uid;
+mod value;
 
-uid_type!(
-    /// Study Instance UID (0020,000D).
-    StudyUid
-);
-uid_type!(
-    /// Series Instance UID (0020,000E).
-    SeriesUid
-);
-uid_type!(
-    /// SOP Instance UID (0008,0018).
-    SopInstanceUid
-);
-
-fn check_uid(name: &'static str, text: &str) -> Result<(), DicomError> {
-    let text = text.trim_end_matches(['\0', ' ']);
-    let well_formed = !text.is_empty()
-        && text.len() <= 64
-        && text.split('.').all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
-    if well_formed { Ok(()) } else { Err(DicomError::BadUid { name, length: text.len() }) }
-}
+pub use attributes::Attributes;
+pub use error::DicomError;
+pub use uid::{SeriesUid, SopInstanceUid, StudyUid};
 
 /// Who an instance is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +89,7 @@ impl Default for DicomLimits {
 pub struct Instance {
     identity: Identity,
     object: DefaultDicomObject,
+    pixels: Option<pixels::PixelDescription>,
 }
 
 impl Instance {
@@ -107,8 +98,10 @@ impl Instance {
     /// # Errors
     /// [`DicomError`] naming the thing and the value found; never panics on any input.
     pub fn parse(bytes: &[u8], limits: &DicomLimits) -> Result<(Self, Vec<Finding>), DicomError> {
-        let _ = (bytes, limits);
-        unimplemented!("dicom room")
+        let part10::Part10 { object, transfer_syntax_uid, findings } = part10::read(bytes, limits)?;
+        let identity = identify(&object, transfer_syntax_uid)?;
+        let pixels = pixels::PixelDescription::read(&object, limits)?;
+        Ok((Self { identity, object, pixels }, findings))
     }
 
     /// Who it is.
@@ -117,13 +110,16 @@ impl Instance {
     }
 
     /// The data set with its file meta information.
+    ///
+    /// It is held in little endian: for a big-endian file the meta information says Explicit VR
+    /// Little Endian, [`Identity::transfer_syntax_uid`] what the file said.
     pub fn object(&self) -> &DefaultDicomObject {
         &self.object
     }
 
     /// How many frames the pixel data has; 0 without pixel data.
     pub fn frame_count(&self) -> u32 {
-        unimplemented!("dicom room")
+        self.pixels.as_ref().map_or(0, |pixels| pixels.frames)
     }
 
     /// Decodes one frame to stored values. `number` counts from 1.
@@ -132,9 +128,39 @@ impl Instance {
     /// When the frame does not exist, the transfer syntax cannot be decoded, the pixels are not
     /// grey, or the codec fails (a codec's panic included).
     pub fn decode_frame(&self, number: u32) -> Result<GreyFrame, DicomError> {
-        let _ = number;
-        unimplemented!("dicom room")
+        let source = decode::Source {
+            object: &self.object,
+            description: self.pixels.as_ref().ok_or(DicomError::NoPixelData)?,
+            transfer_syntax_uid: &self.identity.transfer_syntax_uid,
+            number,
+        };
+        source.decode()
     }
+}
+
+/// Tells nothing of the patient.
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Instance")
+            .field("transfer_syntax_uid", &self.identity.transfer_syntax_uid)
+            .field("pixels", &self.pixels)
+            .finish_non_exhaustive()
+    }
+}
+
+fn identify(
+    object: &InMemDicomObject,
+    transfer_syntax_uid: String,
+) -> Result<Identity, DicomError> {
+    let text = |tag| object.string_opt(tag).unwrap_or_default();
+    let sop_class_uid = text(Tag(0x0008, 0x0016));
+    Ok(Identity {
+        study: StudyUid::parse(&text(Tag(0x0020, 0x000D)))?,
+        series: SeriesUid::parse(&text(Tag(0x0020, 0x000E)))?,
+        sop_instance: SopInstanceUid::parse(&text(Tag(0x0008, 0x0018)))?,
+        sop_class_uid: uid::check_uid("SOPClassUID", &sop_class_uid)?.to_owned(),
+        transfer_syntax_uid,
+    })
 }
 
 /// The stored values of one grey frame, sign-extended from Bits Stored, before any rescale;
@@ -149,26 +175,4 @@ pub struct GreyFrame {
     pub values: Vec<i32>,
     /// Photometric Interpretation is MONOCHROME1.
     pub inverted: bool,
-}
-
-/// What can be wrong with bytes that claim to be DICOM.
-#[derive(Debug, thiserror::Error)]
-pub enum DicomError {
-    /// A UID is missing or malformed. Its text is not repeated.
-    #[error("{name} is missing or malformed ({length} characters)")]
-    BadUid {
-        /// Which UID.
-        name: &'static str,
-        /// Length of what was found.
-        length: usize,
-    },
-    /// The bytes are not a DICOM file.
-    #[error("not a DICOM file: {0}")]
-    NotDicom(String),
-}
-
-impl Kind for DicomError {
-    fn kind(&self) -> ErrorKind {
-        ErrorKind::Invalid
-    }
 }
