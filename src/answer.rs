@@ -25,7 +25,6 @@ mod grammar;
 pub mod laterality;
 mod refusal;
 mod target;
-mod words;
 
 use serde::{Deserialize, Serialize};
 

@@ -26,9 +26,8 @@ mod mentions;
 use std::collections::HashSet;
 
 use super::Target;
-use super::words::normalise;
 use crate::error::Finding;
-use crate::runtime::vocabulary::{Laterality, Vocabulary};
+use crate::runtime::vocabulary::{Laterality, Vocabulary, normalise};
 use mentions::{Mention, Sense, Sides, Word};
 
 /// What the comparison found.

@@ -1,8 +1,8 @@
 //! The reason of a refusal, from its code or from clear words.
 
-use super::words::normalise;
 use super::{Refusal, RefusalReason};
 use crate::error::Finding;
+use crate::runtime::vocabulary::normalise;
 
 /// Words that give a reason away, in the form of [`normalise`]. Codes match as words too.
 const CUES: &[(RefusalReason, &[&str])] = &[

@@ -1,23 +1,12 @@
 //! Phrases into targets.
 
-use super::words::normalise;
 use super::{Reading, Target, UnknownTargets};
 use crate::error::Finding;
-use crate::runtime::vocabulary::{Concept, Vocabulary};
-
-/// What the vocabulary says about a phrase.
-enum Lookup<'a> {
-    Found(&'a Concept),
-    /// A name of several concepts, which a sound vocabulary does not have.
-    Several(usize),
-    /// A term the bundle knows that it cannot segment.
-    Absent,
-    Unknown,
-}
+use crate::runtime::vocabulary::{Concept, Laterality, Meaning, Vocabulary, normalise};
 
 /// Whether a phrase is a concept's name or synonym, or a term known to be absent.
 pub(super) fn is_known(phrase: &str, vocabulary: &Vocabulary) -> bool {
-    !matches!(look_up(phrase, vocabulary), Lookup::Unknown)
+    vocabulary.find(phrase).is_some()
 }
 
 /// Resolves phrases in order; the same concept twice is one target.
@@ -30,23 +19,18 @@ pub(super) fn resolve(phrases: &[String], reading: &Reading<'_>) -> (Vec<Target>
     let mut targets: Vec<Target> = Vec::new();
     for (index, phrase) in phrases.iter().enumerate() {
         let place = format!("target {} of {}", index + 1, phrases.len());
-        let resolved = match look_up(phrase, reading.vocabulary) {
-            Lookup::Found(concept) => Some(Target {
+        let resolved = match reading.vocabulary.find(phrase) {
+            Some(Meaning::Name(concept) | Meaning::Synonym(concept)) => Some(Target {
                 phrase: phrase.clone(),
                 prompt: concept.prompt.clone(),
                 concept: Some(concept.clone()),
             }),
-            Lookup::Several(count) => {
-                let message = format!("{place} names {count} concepts of the vocabulary");
-                findings.push(Finding::new("target_ambiguous", message));
-                None
-            }
-            Lookup::Absent => {
+            Some(Meaning::Absent(_)) => {
                 let message = format!("{place} is a term this bundle cannot segment");
                 findings.push(Finding::new("target_absent", message));
                 None
             }
-            Lookup::Unknown => pass_through(phrase, &place, reading, &mut findings),
+            None => pass_through(phrase, &place, reading, &mut findings),
         };
         let Some(target) = resolved else { continue };
         let same = |other: &Target| other.prompt.to_lowercase() == target.prompt.to_lowercase();
@@ -78,30 +62,6 @@ fn pass_through(
     target
 }
 
-fn look_up<'a>(phrase: &str, vocabulary: &'a Vocabulary) -> Lookup<'a> {
-    let phrase = normalise(phrase);
-    let named: Vec<&Concept> =
-        vocabulary.concepts.iter().filter(|concept| normalise(&concept.name) == phrase).collect();
-    let found = if named.is_empty() {
-        let has = |concept: &&Concept| concept.synonyms.iter().any(|s| normalise(s) == phrase);
-        vocabulary.concepts.iter().filter(has).collect()
-    } else {
-        named
-    };
-    match found[..] {
-        [concept] => Lookup::Found(concept),
-        [] if is_absent(&phrase, vocabulary) => Lookup::Absent,
-        [] => Lookup::Unknown,
-        _ => Lookup::Several(found.len()),
-    }
-}
-
-fn is_absent(phrase: &str, vocabulary: &Vocabulary) -> bool {
-    vocabulary.absent.iter().any(|term| {
-        std::iter::once(&term.name).chain(&term.synonyms).any(|name| normalise(name) == phrase)
-    })
-}
-
 /// Splits `the liver and the spleen` or `liver, spleen` where the whole is unknown and every part
 /// is a concept. `left hippocampus and amygdala` stays whole: its second side would be a guess.
 fn split_lists(
@@ -129,18 +89,19 @@ fn list_parts(phrase: &str, vocabulary: &Vocabulary) -> Option<Vec<String>> {
         lower.split(',').map(|part| part.trim().trim_start_matches("the ")).collect();
     let concepts: Vec<&Concept> = parts
         .iter()
-        .map(|part| match look_up(part, vocabulary) {
-            Lookup::Found(concept) => Some(concept),
-            _ => None,
+        .map(|part| match vocabulary.find(part)? {
+            Meaning::Name(concept) | Meaning::Synonym(concept) => Some(concept),
+            Meaning::Absent(_) => None,
         })
         .collect::<Option<_>>()?;
     let says_side = |part: &str| {
         normalise(part).split(' ').any(|w| super::laterality::is_side_word(w) || w == "both")
     };
     let any_side = parts.iter().any(|part| says_side(part));
-    let side_left_out = parts.iter().zip(&concepts).any(|(part, concept)| {
-        concept.laterality != crate::runtime::vocabulary::Laterality::None && !says_side(part)
-    });
+    let side_left_out = parts
+        .iter()
+        .zip(&concepts)
+        .any(|(part, concept)| concept.laterality != Laterality::None && !says_side(part));
     if parts.len() < 2 || (any_side && side_left_out) {
         return None;
     }
