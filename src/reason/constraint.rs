@@ -119,7 +119,8 @@ impl<'a> Constraint<'a> {
         let Ok(text) = std::str::from_utf8(&self.text) else { return };
         let ending = self.shortest_ending(text);
         let due = if self.is_just_enough(&ending, remaining) {
-            self.cut = true;
+            // The rest of the closing tag would have come anyway.
+            self.cut |= !CLOSE_ANSWER.ends_with(&ending);
             self.grammar.encode(&ending)
         } else {
             match free_part(text) {

@@ -114,7 +114,10 @@ impl Owner {
             let place = if kept(outlet.name()) { &device } else { &host };
             binding.bind_output_to_device(outlet.name(), place).map_err(text)?;
         }
+        // Copies to and from a device may still be on their way; on the CPU this is nothing.
+        binding.synchronize_inputs().map_err(text)?;
         let outputs = session.run_binding_with_options(&binding, options).map_err(text)?;
+        binding.synchronize_outputs().map_err(text)?;
         outputs
             .into_iter()
             .map(|(name, value)| {
