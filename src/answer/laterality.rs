@@ -1,0 +1,581 @@
+//! The sides an order names against the sides an answer takes.
+//!
+//! A mask on the wrong side harms a patient, so this check errs towards refusing. It reads English
+//! and its abbreviations only: words (`left`, `rt`, `(L)`, `bilateral`), common slips of the
+//! keyboard, exclusions (`not the left`), and knows the usual traps: `L4`, `L-spine`, `R/O`,
+//! `post RT`, `right-handed`, `right now`, `R. Jones`, `left of the image`.
+//!
+//! For every structure of the answer the sides written **beside its name** in the order count
+//! (`left-sided pain, outline right kidney` asks for the right kidney); when none is, all sides
+//! named in the order count. Then:
+//!
+//! | order | answer | what happens |
+//! |---|---|---|
+//! | only the other side, or this side excluded | one side | conflict: refused as ambiguous |
+//! | both sides, none beside the name | one side | finding `laterality_both_named` |
+//! | no side | one side | finding `laterality_assumed` |
+//! | a side of the image, not of the patient | one side | finding `laterality_of_image` |
+//! | the other side, but also `contralateral` and the like | one side | finding `laterality_relative` |
+//! | one side | both sides | finding `laterality_widened` |
+//! | one side | a structure without sides | finding `laterality_dropped` |
+//!
+//! What it cannot see: sides told in other languages, by a name alone (`RCA`) or by a lesion.
+
+mod mentions;
+
+use std::collections::HashSet;
+
+use super::Target;
+use crate::error::Finding;
+use crate::runtime::vocabulary::{Laterality, Vocabulary, normalise};
+use mentions::{Mention, Sense, Sides, Word};
+
+/// What the comparison found.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SideCheck {
+    /// Why the answer must not be executed, in one sentence; absent when it may.
+    pub conflict: Option<String>,
+    /// What a reader should know. `laterality_conflict` goes with a conflict.
+    pub findings: Vec<Finding>,
+}
+
+/// Compares the sides of `targets` with those named in `order`.
+pub fn check(order: &str, targets: &[Target], vocabulary: &Vocabulary) -> SideCheck {
+    let words = mentions::words(order);
+    let mentions = mentions::mentions(&words, &known_words(vocabulary));
+    let order = Order { relative: mentions::names_relative_side(&words), words, mentions };
+    let structures = structures(targets, vocabulary);
+    let mut check = SideCheck::default();
+    for structure in &structures {
+        let others = structures.iter().filter(|other| !std::ptr::eq(*other, structure));
+        let explained = others.fold(Sides::default(), |sides, other| {
+            sides.union(other.sides).union(order.asked_beside(other))
+        });
+        match judge(structure, &order, explained) {
+            Verdict::Agrees => {}
+            Verdict::Finding(code, text) => {
+                let message = format!("{text}: {}", structure.name);
+                check.findings.push(Finding::new(code, message));
+            }
+            Verdict::Conflict(text) => {
+                let message = format!("{text}: {}", structure.name);
+                check.findings.push(Finding::new("laterality_conflict", message.clone()));
+                check.conflict.get_or_insert(message);
+            }
+        }
+    }
+    check
+}
+
+/// Whether a word (lower case) names one side.
+pub(super) fn is_side_word(word: &str) -> bool {
+    matches!(word, "l" | "r" | "lt" | "rt") || mentions::plain_side(word).is_some()
+}
+
+/// The order, read once.
+struct Order<'a> {
+    words: Vec<Word<'a>>,
+    mentions: Vec<Mention>,
+    relative: bool,
+}
+
+/// One structure of the answer, whichever of its sides are asked for.
+struct Structure {
+    /// For findings: a name of the vocabulary, or a place.
+    name: String,
+    sides: Sides,
+    /// Its names without sides, as words.
+    nouns: Vec<Vec<String>>,
+}
+
+enum Verdict {
+    Agrees,
+    Finding(&'static str, &'static str),
+    Conflict(&'static str),
+}
+
+/// What an order says about one structure.
+struct Named {
+    asked: Sides,
+    excluded: Sides,
+    of_image: bool,
+    /// The side stands beside the structure's name.
+    beside: bool,
+}
+
+/// `explained` are the sides that other structures of the answer take or have beside their names.
+fn judge(structure: &Structure, order: &Order<'_>, explained: Sides) -> Verdict {
+    let named = order.named(structure);
+    let sides = structure.sides;
+    if !sides.is_one() {
+        let elsewhere = !named.beside && !named.asked.intersection(explained).is_empty();
+        return match (named.asked.is_one() && !elsewhere, sides.is_empty()) {
+            (false, _) => Verdict::Agrees,
+            (true, false) => {
+                Verdict::Finding("laterality_widened", "order names one side, answer takes both")
+            }
+            (true, true) => Verdict::Finding(
+                "laterality_dropped",
+                "order names a side, answer's target has none",
+            ),
+        };
+    }
+    let other = sides.opposite();
+    if named.asked == other && order.relative && !named.beside {
+        return Verdict::Finding(
+            "laterality_relative",
+            "order names a side by way of the other, answer takes one",
+        );
+    }
+    if named.asked == other {
+        return Verdict::Conflict(if other.left {
+            "order names the left side, answer takes the right"
+        } else {
+            "order names the right side, answer takes the left"
+        });
+    }
+    let excluded = !named.excluded.intersection(sides).is_empty();
+    if excluded && named.asked.intersection(sides).is_empty() {
+        return Verdict::Conflict(if sides.left {
+            "order excludes the left side, answer takes it"
+        } else {
+            "order excludes the right side, answer takes it"
+        });
+    }
+    if named.asked == Sides::BOTH {
+        return Verdict::Finding(
+            "laterality_both_named",
+            "order names both sides, answer takes one",
+        );
+    }
+    match (named.asked.is_empty(), named.of_image) {
+        (true, true) => Verdict::Finding(
+            "laterality_of_image",
+            "order names a side of the image, answer takes a side of the patient",
+        ),
+        (true, false) => {
+            Verdict::Finding("laterality_assumed", "order names no side, answer takes one")
+        }
+        (false, _) => Verdict::Agrees,
+    }
+}
+
+impl Sides {
+    fn opposite(self) -> Self {
+        Self { left: self.right, right: self.left }
+    }
+
+    fn intersection(self, other: Self) -> Self {
+        Self { left: self.left && other.left, right: self.right && other.right }
+    }
+}
+
+impl Order<'_> {
+    /// Collects the sides beside a structure's name; failing that, all sides of the order.
+    fn named(&self, structure: &Structure) -> Named {
+        let beside = self.beside(&structure.nouns);
+        let of = |mentions: &[Mention], sense| {
+            let chosen = mentions.iter().filter(|mention| mention.sense == sense);
+            chosen.fold(Sides::default(), |sides, mention| sides.union(mention.sides))
+        };
+        let asked = of(&beside, Sense::Asked);
+        let excluded_beside = of(&beside, Sense::Excluded);
+        if !asked.is_empty() {
+            return Named { asked, excluded: excluded_beside, of_image: false, beside: true };
+        }
+        // `both` far from the name may join two structures; it counts only when nothing else does.
+        let plain: Vec<Mention> =
+            self.mentions.iter().filter(|mention| !mention.collective).copied().collect();
+        let plain_asked = of(&plain, Sense::Asked);
+        Named {
+            asked: if plain_asked.is_empty() {
+                of(&self.mentions, Sense::Asked)
+            } else {
+                plain_asked
+            },
+            excluded: of(&self.mentions, Sense::Excluded),
+            of_image: self.mentions.iter().any(|mention| mention.sense == Sense::OfImage),
+            beside: false,
+        }
+    }
+
+    fn asked_beside(&self, structure: &Structure) -> Sides {
+        let beside = self.beside(&structure.nouns);
+        let asked = beside.iter().filter(|mention| mention.sense == Sense::Asked);
+        asked.fold(Sides::default(), |sides, mention| sides.union(mention.sides))
+    }
+
+    fn beside(&self, nouns: &[Vec<String>]) -> Vec<Mention> {
+        let mut found = Vec::new();
+        for start in 0..self.words.len() {
+            for noun in nouns.iter().filter(|noun| self.stands_at(start, noun)) {
+                let before = self.before(start);
+                if before.is_empty() {
+                    found.extend(self.after(start + noun.len()));
+                } else {
+                    found.extend(before);
+                }
+            }
+        }
+        found
+    }
+
+    /// Whether `noun` stands at `start`; its last word may be a plural.
+    fn stands_at(&self, start: usize, noun: &[String]) -> bool {
+        let Some(words) = self.words.get(start..start + noun.len()) else { return false };
+        let last = noun.len() - 1;
+        words.iter().zip(noun).enumerate().all(|(index, (word, expected))| {
+            let rest = word.lower.strip_prefix(expected.as_str());
+            rest == Some("") || (index == last && matches!(rest, Some("s" | "es")))
+        })
+    }
+
+    /// Sides before a name: `left`, `left-sided`, `left and right`, `left side of the`.
+    fn before(&self, start: usize) -> Vec<Mention> {
+        let mut found = Vec::new();
+        for index in (0..start).rev() {
+            let word = &self.words[index];
+            let clause_ends = word.gap.contains([';', ':', '\n', ','])
+                || (word.gap.contains('.') && word.lower.len() > 2);
+            if clause_ends {
+                break;
+            }
+            if let Some(mention) = self.mention_at(index) {
+                found.push(*mention);
+            } else if !matches!(
+                word.lower.as_str(),
+                "and" | "or" | "the" | "of" | "side" | "sided" | "hand" | "s" | "b" | "l"
+            ) {
+                break;
+            }
+        }
+        found
+    }
+
+    /// Sides after a name: `kidney left`, `kidney (L)`, `kidney, right`, `kidney on the left`. A
+    /// side that leads to the next word over a comma belongs to that one.
+    fn after(&self, end: usize) -> Vec<Mention> {
+        let mut comma = false;
+        for index in end..self.words.len() {
+            let gap_before = self.words[index - 1].gap;
+            if gap_before.contains([';', '.', '\n']) {
+                break;
+            }
+            comma |= gap_before.contains(',');
+            if let Some(mention) = self.mention_at(index) {
+                let leads_on = self.words[index].gap == " "
+                    && self.words.get(index + 1).is_some_and(|next| {
+                        !matches!(next.lower.as_str(), "side" | "only" | "please" | "pls" | "one")
+                    });
+                let joins = comma && leads_on;
+                return if joins { Vec::new() } else { vec![*mention] };
+            }
+            let connects = matches!(
+                self.words[index].lower.as_str(),
+                "on" | "the" | "of" | "in" | "at" | "side" | "only" | "not" | "one"
+            );
+            if !connects {
+                break;
+            }
+        }
+        Vec::new()
+    }
+
+    fn mention_at(&self, word: usize) -> Option<&Mention> {
+        self.mentions.iter().find(|mention| mention.word == word)
+    }
+}
+
+/// Unites the sides of one structure: `left kidney; right kidney` asks for both kidneys.
+fn structures(targets: &[Target], vocabulary: &Vocabulary) -> Vec<Structure> {
+    let mut found: Vec<Structure> = Vec::new();
+    for (index, target) in targets.iter().enumerate() {
+        let place = format!("target {} of {}", index + 1, targets.len());
+        let structure = structure(target, place, vocabulary);
+        match found.iter_mut().find(|other| other.nouns == structure.nouns) {
+            Some(other) => other.sides = other.sides.union(structure.sides),
+            None => found.push(structure),
+        }
+    }
+    found
+}
+
+fn structure(target: &Target, place: String, vocabulary: &Vocabulary) -> Structure {
+    let Some(concept) = &target.concept else {
+        let words = mentions::words(&target.phrase);
+        let named = mentions::mentions(&words, &known_words(vocabulary));
+        let sides =
+            named.iter().fold(Sides::default(), |sides, mention| sides.union(mention.sides));
+        return Structure { name: place, sides, nouns: nouns([&target.phrase]) };
+    };
+    let sides = match concept.laterality {
+        Laterality::Left => Sides::LEFT,
+        Laterality::Right => Sides::RIGHT,
+        Laterality::Both => Sides::BOTH,
+        Laterality::None => Sides::default(),
+    };
+    // The sides of a structure share its code; together they hold all of its names.
+    let same = vocabulary.concepts.iter().filter(|other| {
+        other.name == concept.name
+            || (other.property_type == concept.property_type
+                && concept.laterality != Laterality::None
+                && other.laterality != Laterality::None)
+    });
+    let names = same.flat_map(|other| std::iter::once(&other.name).chain(&other.synonyms));
+    Structure { name: concept.name.clone(), sides, nouns: nouns(names) }
+}
+
+/// Names without their sides, as words, each once.
+fn nouns<'a>(names: impl IntoIterator<Item = &'a String>) -> Vec<Vec<String>> {
+    let mut found: Vec<Vec<String>> = Vec::new();
+    for name in names {
+        let noun: Vec<String> = normalise(name)
+            .split(' ')
+            .filter(|word| {
+                !is_side_word(word)
+                    && !matches!(*word, "both" | "bilateral" | "sided" | "side" | "and" | "")
+            })
+            .map(str::to_owned)
+            .collect();
+        if !noun.is_empty() && !found.contains(&noun) {
+            found.push(noun);
+        }
+    }
+    found
+}
+
+fn known_words(vocabulary: &Vocabulary) -> HashSet<String> {
+    let concepts =
+        vocabulary.concepts.iter().flat_map(|c| std::iter::once(&c.name).chain(&c.synonyms));
+    let absent = vocabulary.absent.iter().flat_map(|t| std::iter::once(&t.name).chain(&t.synonyms));
+    let mut words = HashSet::new();
+    for name in concepts.chain(absent) {
+        words.extend(normalise(name).split(' ').filter(|w| w.len() > 2).map(str::to_owned));
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answer::fixture::{target, vocabulary};
+
+    /// What the check says in one word: a code without `laterality_`, or `ok`.
+    fn verdict(order: &str, names: &[&str]) -> String {
+        let vocabulary = vocabulary();
+        let targets: Vec<Target> = names.iter().map(|name| target(&vocabulary, name)).collect();
+        let check = check(order, &targets, &vocabulary);
+        let codes: Vec<&str> = check
+            .findings
+            .iter()
+            .map(|finding| finding.code.trim_start_matches("laterality_"))
+            .collect();
+        assert_eq!(check.conflict.is_some(), codes.contains(&"conflict"), "{order:?}");
+        if codes.is_empty() { "ok".to_owned() } else { codes.join(",") }
+    }
+
+    fn check_rows(rows: &[(&str, &[&str], &str)]) {
+        for (order, names, expected) in rows {
+            assert_eq!(verdict(order, names), *expected, "{order:?} answered with {names:?}");
+        }
+    }
+
+    #[test]
+    fn refuses_the_other_side_however_the_order_writes_it() {
+        let orders = [
+            "segment the left kidney",
+            "LEFT KIDNEY",
+            "lt kidney pls",
+            "Lt. kidney",
+            "L kidney",
+            "L. kidney",
+            "SEGMENT L. KIDNEY",
+            "l kidney",
+            "l. kidney",
+            "kidney (L)",
+            "kidney, left",
+            "kidney L.",
+            "kidney on the left",
+            "kidney on the left side",
+            "left-sided kidney",
+            "left sided renal parenchyma",
+            "L-sided kidney",
+            "lfet kidney",
+            "kidneys, the left one only",
+            "kidney, not the right but the left",
+            "the left rather than the right kidney",
+            "left kidney, not the right",
+            "the left kidney instead of the right one",
+            "do not segment the right kidney, only the left kidney",
+            "left kidney (excluding the right)",
+            "not only the left kidney",
+            "left kidny",
+            "LLQ pain, outline the kidney",
+            "left-sided pain, right? no: left kidney",
+        ];
+        for order in orders {
+            assert_eq!(verdict(order, &["left kidney"]), "ok", "{order:?}");
+            assert_eq!(verdict(order, &["right kidney"]), "conflict", "{order:?}");
+        }
+    }
+
+    #[test]
+    fn reads_the_right_side_in_all_its_forms() {
+        for order in [
+            "segment the right hip bone",
+            "rt hip bone",
+            "pls outline the R hip bone, iliac part",
+            "R hip bone",
+            "(R) hip bone",
+            "hip bone [R]",
+            "Rt. hip bone",
+            "RT hip bone",
+            "rigth hip bone",
+            "r/o fracture, R hip bone",
+            "L4 vertebra normal. R hip bone",
+            "I need the right hipbone segmented, specifically the iliac part.",
+            "for rt hip bone planning",
+            "the right one of the hip bones",
+        ] {
+            assert_eq!(verdict(order, &["right hip bone"]), "ok", "{order:?}");
+            assert_eq!(verdict(order, &["left hip bone"]), "conflict", "{order:?}");
+        }
+    }
+
+    #[test]
+    fn is_not_fooled_by_letters_and_words_that_name_no_side() {
+        for order in [
+            "kidney",
+            "L4 vertebra and kidney",
+            "L 4 fracture, kidney",
+            "L-spine and kidney",
+            "L/S spine, kidney",
+            "L1-L5, kidney",
+            "T/L junction, kidney",
+            "R/O stone, kidney",
+            "r/o stone, kidney",
+            "r.o. stone, kidney",
+            "R0 resection, kidney",
+            "R2* map, kidney",
+            "on 2 L oxygen, kidney",
+            "2L O2, kidney",
+            "R. Jones asks for the kidney",
+            "Dr. L. asks for the kidney",
+            "J. R. Smith: kidney",
+            "Lt. Smith: kidney",
+            "post RT, kidney",
+            "RT planning: kidney",
+            "s/p RT. kidney",
+            "post LT, kidney",
+            "right-handed patient, kidney",
+            "left handed. kidney",
+            "kidney right now",
+            "do it right away: kidney",
+            "kidney all right?",
+            "what is left of the kidney",
+            "left lateral decubitus, kidney",
+            "right anterior oblique view, kidney",
+            "left-to-right shunt, kidney",
+            "cleft palate, light, let the kidney be outlined",
+            "l'kidney",
+        ] {
+            assert_eq!(verdict(order, &["left kidney"]), "assumed", "{order:?}");
+            assert_eq!(verdict(order, &["right kidney"]), "assumed", "{order:?}");
+            assert_eq!(verdict(order, &["both kidneys"]), "ok", "{order:?}");
+            assert_eq!(verdict(order, &["liver"]), "ok", "{order:?}");
+        }
+    }
+
+    #[test]
+    fn weighs_sides_by_the_structure_they_stand_beside() {
+        check_rows(&[
+            ("left-sided pain, outline right kidney", &["right kidney"], "ok"),
+            ("left-sided pain, outline right kidney", &["left kidney"], "conflict"),
+            ("L. Brown: right kidney", &["left kidney"], "conflict"),
+            ("left kidney and right hip bone", &["left kidney", "right hip bone"], "ok"),
+            ("left kidney and right hip bone", &["right kidney", "right hip bone"], "conflict"),
+            ("left kidney, right hip bone", &["left kidney", "left hip bone"], "conflict"),
+            ("left kidney and the liver", &["left kidney", "liver"], "ok"),
+            ("left kidney, both hip bones", &["left kidney", "both hip bones"], "ok"),
+            ("both the liver and right kidney", &["left kidney"], "conflict"),
+            ("liver, left hip bone", &["liver", "right hip bone"], "conflict"),
+            ("hip bone, left kidney", &["both hip bones", "left kidney"], "ok"),
+            ("left weakness, right lung; kidney", &["left kidney"], "both_named"),
+            ("history of left nephrectomy, kidney", &["right kidney"], "conflict"),
+        ]);
+    }
+
+    #[test]
+    fn tells_when_sides_are_added_or_dropped() {
+        check_rows(&[
+            ("left kidney", &["both kidneys"], "widened"),
+            ("left kidney", &["left kidney", "right kidney"], "widened"),
+            ("L kidney", &["liver"], "dropped"),
+            ("both kidneys", &["both kidneys"], "ok"),
+            ("bilateral kidneys", &["left kidney"], "both_named"),
+            ("b/l kidneys", &["left kidney"], "both_named"),
+            ("left and right kidney", &["left kidney"], "both_named"),
+            ("L/R kidney", &["right kidney"], "both_named"),
+            ("L&R kidneys", &["left kidney", "right kidney"], "ok"),
+            ("left or right kidney", &["both kidneys"], "ok"),
+            ("kidneys", &["both kidneys"], "ok"),
+        ]);
+    }
+
+    #[test]
+    fn honours_exclusions_without_inventing_the_opposite() {
+        check_rows(&[
+            ("kidney, not the left one", &["left kidney"], "conflict"),
+            ("kidney, not the left one", &["right kidney"], "assumed"),
+            ("not the left kidney", &["left kidney"], "conflict"),
+            ("not left or right kidney", &["right kidney"], "conflict"),
+            ("no left kidney", &["left kidney"], "conflict"),
+            ("no contrast, left kidney", &["left kidney"], "ok"),
+            ("don't do the right kidney; left kidney please", &["left kidney"], "ok"),
+        ]);
+    }
+
+    #[test]
+    fn points_at_sides_of_the_picture_and_relative_sides() {
+        check_rows(&[
+            ("the kidney on the left side of the image", &["left kidney"], "of_image"),
+            ("kidney at image left", &["right kidney"], "of_image"),
+            ("kidney on the viewer's left", &["right kidney"], "of_image"),
+            ("left nephrectomy, contralateral kidney", &["right kidney"], "relative"),
+            (
+                "left nephrectomy, outline the kidney of the other side",
+                &["right kidney"],
+                "relative",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn checks_phrases_that_the_vocabulary_does_not_know() {
+        check_rows(&[
+            ("left ureter", &["left ureter"], "ok"),
+            ("left ureter", &["right ureter"], "conflict"),
+            ("ureter", &["right ureter"], "assumed"),
+        ]);
+    }
+
+    #[test]
+    fn says_nothing_of_the_order_in_its_findings() {
+        let vocabulary = vocabulary();
+        let targets = [target(&vocabulary, "right kidney"), target(&vocabulary, "zebra")];
+        let found = check("Mr Smithers, left kidney, zebra", &targets, &vocabulary);
+        let text = format!("{found:?}").to_lowercase();
+        assert!(found.conflict.is_some());
+        assert!(!text.contains("smithers") && !text.contains("zebra"), "{text}");
+    }
+
+    #[test]
+    fn reads_any_text_without_panicking() {
+        for order in
+            ["", "L", "R.", "L/", "ß’L’é left", "not", "the of side", "left\u{0}right", "…L…"]
+        {
+            verdict(order, &["left kidney"]);
+        }
+        verdict(&"left ".repeat(20_000), &["left kidney"]);
+    }
+}
