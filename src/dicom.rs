@@ -18,18 +18,23 @@
 
 use dicom_core::Tag;
 use dicom_object::{DefaultDicomObject, InMemDicomObject};
+use std::fmt;
 
 use crate::error::Finding;
 
 mod attributes;
+mod codec;
+mod codestream;
 mod decode;
 mod error;
 mod fragments;
 mod guard;
+mod jpeg_ls;
 mod part10;
 mod pixels;
 mod rle;
 mod stream;
+mod text;
 mod transfer_syntax;
 mod uid;
 mod value;
@@ -81,7 +86,6 @@ impl Default for DicomLimits {
 }
 
 /// One SOP instance that passed the guard.
-#[derive(Debug)]
 pub struct Instance {
     identity: Identity,
     object: DefaultDicomObject,
@@ -134,6 +138,16 @@ impl Instance {
     }
 }
 
+/// Tells nothing of the patient.
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Instance")
+            .field("transfer_syntax_uid", &self.identity.transfer_syntax_uid)
+            .field("pixels", &self.pixels)
+            .finish_non_exhaustive()
+    }
+}
+
 fn identify(
     object: &InMemDicomObject,
     transfer_syntax_uid: String,
@@ -144,7 +158,7 @@ fn identify(
         study: StudyUid::parse(&text(Tag(0x0020, 0x000D)))?,
         series: SeriesUid::parse(&text(Tag(0x0020, 0x000E)))?,
         sop_instance: SopInstanceUid::parse(&text(Tag(0x0008, 0x0018)))?,
-        sop_class_uid: uid::check_uid("SopClassUid", &sop_class_uid)?.to_owned(),
+        sop_class_uid: uid::check_uid("SOPClassUID", &sop_class_uid)?.to_owned(),
         transfer_syntax_uid,
     })
 }

@@ -18,9 +18,14 @@
 //! # Ok::<(), seer::geometry::GeometryError>(())
 //! ```
 
+mod axes;
+mod grid;
+
 use std::marker::PhantomData;
 
 use crate::error::{ErrorKind, Kind};
+
+pub use axes::{AxisOrder, AxisPermutation};
 
 /// What can be wrong with a geometry.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

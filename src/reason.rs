@@ -1,6 +1,43 @@
 //! Views, text and skills into a trace: the Qwen3-VL host.
+//!
+//! The graphs hold the weights; everything between them is here, the same for the embedded bundle
+//! and for Qwen3-VL 2B, 4B and 8B: pictures into patches, learned positions interpolated, image and
+//! DeepStack features put in their places, MRoPE positions, the cached decoding loop, and the
+//! grammar that a trace is held to.
+//!
+//! ```no_run
+//! use seer::reason::{ReasonRequest, Reasoner, ReasonerSettings};
+//! use seer::runtime::{Bundle, Provider, Runtime};
+//! use seer::threads::{Cancel, Progress};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let bundle = Bundle::open("models/seer-mini".as_ref())?;
+//! let runtime = Runtime::open(".seer/onnxruntime/cpu/libonnxruntime.so.1.31.1".as_ref(), Provider::Cpu)?;
+//! let reasoner = Reasoner::load(&bundle, &runtime, &ReasonerSettings::default())?;
+//! let request = ReasonRequest::new(&[], "outline the liver");
+//! let trace = reasoner.reason(request, &Cancel::new(), &Progress::silent())?;
+//! println!("{}", trace.answer.unwrap_or_default());
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod decode;
+pub mod grammar;
+pub mod model;
+pub mod picture;
+pub mod positions;
+pub mod prompt;
+pub mod reasoner;
+mod resize;
+pub mod sample;
+pub mod trace;
 
 use serde::{Deserialize, Serialize};
+
+use crate::error::{ErrorKind, Kind};
+use crate::runtime::RuntimeError;
+
+pub use reasoner::{DecodingOverrides, ReasonRequest, Reasoner, ReasonerSettings};
 
 /// What the reasoner wrote, with how it was decoded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,4 +86,83 @@ pub struct OfferedSkill {
     pub content: String,
     /// Where it came from.
     pub audit: String,
+}
+
+/// Why there is no trace.
+#[derive(Debug, thiserror::Error)]
+pub enum ReasonError {
+    /// A bundle, a graph, or somebody who said stop.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// There is nothing to reason about.
+    #[error("the order text is empty")]
+    EmptyText,
+    /// A picture that the model's processor refuses.
+    #[error("a picture of {rows} x {columns} pixels cannot be shown to the reasoner")]
+    PictureShape {
+        /// Height.
+        rows: usize,
+        /// Width.
+        columns: usize,
+    },
+    /// The prompt and the pictures do not fit together.
+    #[error("the prompt has {found} image tokens, but the pictures make {expected}")]
+    ImageTokens {
+        /// What the pictures make.
+        expected: usize,
+        /// What the prompt has.
+        found: usize,
+    },
+    /// The prompt is longer than the reasoner reads.
+    #[error("the prompt has {found} tokens, more than the {limit} that the reasoner reads")]
+    PromptTooLong {
+        /// Its tokens.
+        found: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The tokens asked for cannot hold a trace.
+    #[error("{budget} new tokens cannot hold a trace, which takes {needed}")]
+    Budget {
+        /// What was asked for.
+        budget: usize,
+        /// What the shortest trace takes.
+        needed: usize,
+    },
+    /// The chat template fails.
+    #[error("the chat template fails: {reason}")]
+    Template {
+        /// What it said.
+        reason: String,
+    },
+    /// The tokenizer fails.
+    #[error("the tokenizer fails: {reason}")]
+    Tokenizer {
+        /// What it said.
+        reason: String,
+    },
+    /// The trace grammar fails.
+    #[error("the trace grammar fails: {reason}")]
+    Grammar {
+        /// What it said.
+        reason: String,
+    },
+    /// The decoder gave no usable logits.
+    #[error("the decoder gave no finite logit for any token that may follow")]
+    Logits,
+}
+
+impl Kind for ReasonError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Runtime(error) => error.kind(),
+            Self::EmptyText | Self::PictureShape { .. } | Self::Budget { .. } => ErrorKind::Invalid,
+            Self::PromptTooLong { .. } => ErrorKind::TooLarge,
+            Self::ImageTokens { .. }
+            | Self::Template { .. }
+            | Self::Tokenizer { .. }
+            | Self::Grammar { .. }
+            | Self::Logits => ErrorKind::Internal,
+        }
+    }
 }

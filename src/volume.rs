@@ -1,10 +1,19 @@
 //! A series into voxels and geometry; masks and resampling.
 
+mod assemble;
+mod decode;
+mod error;
+mod region;
+mod reorient;
+pub mod resample;
+
 use ndarray::Array3;
 
-use crate::error::{ErrorKind, Finding, Kind};
+use crate::error::Finding;
 use crate::geometry::VolumeGeometry;
 use crate::series::{Modality, Series};
+
+pub use error::VolumeError;
 
 /// Voxels with their geometry.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,36 +49,24 @@ impl Mask {
 
 /// Decodes and stacks the frames of a series.
 ///
+/// Frames are decoded in parallel on the current rayon pool and rescaled (slope and intercept,
+/// per frame in enhanced objects). Padding (Pixel Padding Value, Range Limit) becomes -1024 HU in
+/// CT and 0, or the lowest value below it, elsewhere. A stack with missing or unevenly spaced
+/// slices is interpolated linearly onto an even grid from its first frame to its last. A tilted
+/// stack keeps its voxels: its grid is sheared.
+///
 /// # Errors
-/// [`VolumeError`] naming the frame and the fact.
+/// [`VolumeError`] naming the slice (counts from 1, along the normal) and the fact.
 pub fn assemble(series: &Series) -> Result<(Volume, Vec<Finding>), VolumeError> {
-    let _ = series;
-    unimplemented!("volume room")
+    assemble::assemble(series)
 }
 
 /// Brings a mask back onto the frames of its source series, `[frame, row, column]` in the order
-/// of [`Series::frames`]: each source pixel takes the nearest mask voxel.
+/// of [`Series::frames`]: each source pixel takes the nearest mask voxel, through patient space.
+/// A mask on the frames' own grid comes back as it is.
 ///
 /// # Errors
-/// When the mask does not cover the series.
+/// [`VolumeError::NotCovered`] when the mask does not reach a frame.
 pub fn onto_source(mask: &Mask, series: &Series) -> Result<Array3<bool>, VolumeError> {
-    let _ = (mask, series);
-    unimplemented!("volume room")
-}
-
-/// Why a series cannot become a volume.
-#[derive(Debug, thiserror::Error)]
-pub enum VolumeError {
-    /// Every voxel holds one value.
-    #[error("all voxels hold one value, {value}")]
-    Constant {
-        /// The value.
-        value: f32,
-    },
-}
-
-impl Kind for VolumeError {
-    fn kind(&self) -> ErrorKind {
-        ErrorKind::Invalid
-    }
+    assemble::onto_source(mask, series)
 }

@@ -7,6 +7,7 @@ use flate2::read::DeflateDecoder;
 use std::borrow::Cow;
 use std::io::Read;
 
+use super::codec::{self, Coded, Fault};
 use super::pixels::{Photometric, PixelDescription};
 use super::transfer_syntax::{PixelCoding, pixel_coding};
 use super::{DicomError, GreyFrame, fragments, rle};
@@ -24,8 +25,14 @@ pub(super) struct Source<'a> {
 enum Samples<'a> {
     /// Little endian, Bits Allocated each.
     Bytes(Cow<'a, [u8]>),
-    /// One sample a word.
-    Words(Vec<u32>),
+    /// As an image codec gives them.
+    Coded(Coded),
+}
+
+impl Samples<'_> {
+    fn owned(bytes: Vec<u8>) -> Self {
+        Self::Bytes(Cow::Owned(bytes))
+    }
 }
 
 impl Source<'_> {
@@ -102,26 +109,30 @@ impl Source<'_> {
     fn samples(&self) -> Result<Samples<'_>, DicomError> {
         let coding = self.coding()?;
         let bytes = self.frame_bytes(coding)?;
-        let (count, width) = (self.description.pixel_count(), self.description.pixel_bytes());
+        let (description, uid) = (self.description, self.transfer_syntax_uid);
+        let (count, width) = (description.pixel_count(), description.pixel_bytes());
         let samples = match coding {
             PixelCoding::Native | PixelCoding::Uncompressed => Ok(Samples::Bytes(bytes)),
             PixelCoding::Rle => {
-                rle::decode(&bytes, count, width).map(|bytes| Samples::Bytes(bytes.into()))
+                rle::decode(&bytes, count, width).map(Samples::owned).map_err(Fault::from)
             }
             PixelCoding::Deflated => {
-                inflate(&bytes, count * width).map(|bytes| Samples::Bytes(bytes.into()))
+                inflate(&bytes, count * width).map(Samples::owned).map_err(Fault::from)
             }
-            PixelCoding::Jpeg
-            | PixelCoding::JpegLs
-            | PixelCoding::Jpeg2000
-            | PixelCoding::JpegXl => {
-                return Err(DicomError::Unsupported(format!("{coding:?}")));
+            PixelCoding::Jpeg => codec::decode_jpeg(&bytes, description, uid).map(Samples::Coded),
+            PixelCoding::JpegLs => codec::decode_jpeg_ls(&bytes, description).map(Samples::Coded),
+            PixelCoding::Jpeg2000 => {
+                codec::decode_jpeg2000(&bytes, description, uid).map(Samples::Coded)
+            }
+            PixelCoding::JpegXl => {
+                codec::decode_jpeg_xl(&bytes, description, uid).map(Samples::Coded)
             }
         };
-        samples.map_err(|problem| DicomError::Codec {
-            number: self.number,
-            codec: coding.name(),
-            problem,
+        samples.map_err(|fault| match fault {
+            Fault::Unsupported(what) => DicomError::Unsupported(what.to_owned()),
+            Fault::Broken(problem) => {
+                DicomError::Codec { number: self.number, codec: coding.name(), problem }
+            }
         })
     }
 
@@ -138,7 +149,10 @@ impl Source<'_> {
                     _ => words(bytes, |w| cell.value(u32::from_le_bytes(w))),
                 }
             }
-            Samples::Words(words) => words.into_iter().map(|word| cell.value(word)).collect(),
+            Samples::Coded(Coded { samples, bits }) => {
+                let cell = Cell { shift: 0, bits, is_signed: cell.is_signed };
+                samples.into_iter().map(|sample| cell.value(sample)).collect()
+            }
         };
         if values.len() != count {
             let found = values.len() as u64 * width as u64;

@@ -11,10 +11,15 @@ use super::DicomError;
 /// A fragment that ends a frame has its end marker in its last bytes, before padding.
 const TAIL_BYTES: usize = 10;
 
+/// How codestreams start: JPEG and JPEG-LS, JPEG 2000 bare and boxed, JPEG XL bare and boxed.
+const STARTS: [&[u8]; 5] =
+    [b"\xFF\xD8\xFF", b"\xFF\x4F\xFF\x51", b"\0\0\0\x0CjP  ", b"\xFF\x0A", b"\0\0\0\x0CJXL "];
+
 /// The compressed bytes of one frame. `number` counts from 1 and is at most `frame_count`.
 ///
 /// Tried in this order: all fragments of a single frame, the Extended Offset Table, the Basic
-/// Offset Table, one fragment a frame, and the end-of-image markers (FF D9) of the JPEG family.
+/// Offset Table, one fragment a frame, and the start and end
+/// markers of image codestreams.
 ///
 /// # Errors
 /// [`DicomError::BadFragments`] when none of them gives the frame.
@@ -42,7 +47,7 @@ pub(super) fn frame_bytes<'a>(
     } else if fragments.len() == count {
         index..index + 1
     } else {
-        by_end_markers(fragments, count, index).map_err(bad)?
+        by_markers(fragments, count, index).map_err(bad)?
     };
     match &fragments[range] {
         [one] => Ok(Cow::Borrowed(one.as_slice())),
@@ -80,23 +85,26 @@ fn between_offsets(
     if first < end { Ok(first..end) } else { Err("offsets do not grow".to_owned()) }
 }
 
-fn by_end_markers(
-    fragments: &[Vec<u8>],
-    count: usize,
-    index: usize,
-) -> Result<Range<usize>, String> {
-    let is_last = |fragment: &Vec<u8>| {
+/// Finds frames by how image codestreams start, or by how the JPEG family ends.
+fn by_markers(fragments: &[Vec<u8>], count: usize, index: usize) -> Result<Range<usize>, String> {
+    let positions = |test: fn(&[u8]) -> bool| -> Vec<usize> {
+        (0..fragments.len()).filter(|at| test(&fragments[*at])).collect()
+    };
+    let starts = positions(|fragment| STARTS.iter().any(|start| fragment.starts_with(start)));
+    if starts.len() == count && starts.first() == Some(&0) {
+        let end = starts.get(index + 1).copied().unwrap_or(fragments.len());
+        return Ok(starts[index]..end);
+    }
+    let ends = positions(|fragment| {
         let tail = &fragment[fragment.len().saturating_sub(TAIL_BYTES)..];
         tail.windows(2).any(|pair| pair == [0xFF, 0xD9])
-    };
-    let ends: Vec<usize> =
-        fragments.iter().enumerate().filter(|(_, f)| is_last(f)).map(|(at, _)| at + 1).collect();
-    if ends.len() != count {
-        let (fragments, ends) = (fragments.len(), ends.len());
-        return Err(format!("{fragments} fragments with {ends} end markers for {count} frames"));
+    });
+    if ends.len() == count {
+        let first = if index == 0 { 0 } else { ends[index - 1] + 1 };
+        return Ok(first..ends[index] + 1);
     }
-    let first = if index == 0 { 0 } else { ends[index - 1] };
-    Ok(first..ends[index])
+    let (fragments, starts, ends) = (fragments.len(), starts.len(), ends.len());
+    Err(format!("{fragments} fragments with {starts} starts and {ends} ends for {count} frames"))
 }
 
 #[cfg(test)]
@@ -117,14 +125,17 @@ mod tests {
     }
 
     #[test]
-    fn finds_frames_by_table_by_count_and_by_end_marker() {
+    fn finds_frames_by_table_by_count_and_by_markers() {
         let parts = fragments(&[b"ab", b"cdef", b"gh"]);
         check(PixelFragmentSequence::new_fragments(parts.clone()), 1, &[b"abcdefgh"]);
         check(PixelFragmentSequence::new_fragments(parts.clone()), 3, &[b"ab", b"cdef", b"gh"]);
         check(PixelFragmentSequence::new(vec![0, 22], parts.clone()), 2, &[b"abcdef", b"gh"]);
-        let marked = fragments(&[b"a", b"b\xff\xd9\0", b"c\xff\xd9"]);
+        let ended = fragments(&[b"a", b"b\xff\xd9\0", b"c\xff\xd9"]);
         let expected: [&[u8]; 2] = [b"ab\xff\xd9\0", b"c\xff\xd9"];
-        check(PixelFragmentSequence::new_fragments(marked), 2, &expected);
+        check(PixelFragmentSequence::new_fragments(ended), 2, &expected);
+        let started = fragments(&[b"\xff\xd8\xffa", b"b", b"\xff\xd8\xffc"]);
+        let expected: [&[u8]; 2] = [b"\xff\xd8\xffab", b"\xff\xd8\xffc"];
+        check(PixelFragmentSequence::new_fragments(started), 2, &expected);
     }
 
     #[test]

@@ -8,10 +8,10 @@
 use dicom_core::header::Header as _;
 use dicom_core::value::{C, DataSetSequence, PixelFragmentSequence};
 use dicom_core::{DataElement, Tag, VR};
-use dicom_encoding::text::SpecificCharacterSet;
 use dicom_object::{InMemDicomObject, mem::InMemElement};
 
 use super::stream::{self, Encoding, Header, ITEM, ITEM_END, SEQUENCE_END};
+use super::text::CharacterSet;
 use super::value::{self, Context};
 use super::{DicomError, DicomLimits};
 use crate::error::Finding;
@@ -65,12 +65,8 @@ pub(super) fn read_data_set(
     encoding: Encoding,
     limits: &DicomLimits,
 ) -> Result<(InMemDicomObject, Vec<Finding>), DicomError> {
-    let context = Context {
-        encoding,
-        text: SpecificCharacterSet::default(),
-        is_signed: false,
-        bits_allocated: 16,
-    };
+    let context =
+        Context { encoding, text: CharacterSet::default(), is_signed: false, bits_allocated: 16 };
     let root = Open {
         tag: Tag(0, 0),
         end: bytes.len(),
@@ -153,11 +149,7 @@ impl Walk<'_> {
         let context = &mut open.context;
         match element.tag() {
             Tag(0x0008, 0x0005) => {
-                let code = element.to_str().unwrap_or_default();
-                // With code extensions the first value may be empty: the default repertoire.
-                context.text =
-                    SpecificCharacterSet::from_code(code.split('\\').next().unwrap_or(""))
-                        .unwrap_or_default();
+                context.text = CharacterSet::from_codes(&element.to_str().unwrap_or_default());
             }
             Tag(0x0028, 0x0100) => {
                 context.bits_allocated = element.to_int().unwrap_or(context.bits_allocated);
@@ -258,7 +250,7 @@ impl Walk<'_> {
             (Some(VR::UN), None) => (VR::SQ, true),
             (Some(VR::UN), Some(_)) if context.encoding.is_little_endian() => {
                 let known = value::dictionary_vr(header.tag, context.is_signed);
-                let vr = known.filter(|_| header.tag.group() % 2 == 0).unwrap_or(VR::UN);
+                let vr = known.filter(|_| header.tag.group().is_multiple_of(2)).unwrap_or(VR::UN);
                 (vr, vr == VR::SQ)
             }
             (Some(vr), _) => (vr, false),

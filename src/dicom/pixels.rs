@@ -8,6 +8,9 @@ use super::attributes::{Attributes, bad_value};
 use super::part10::check_size;
 use super::{DicomError, DicomLimits};
 
+/// No grey radiological frame is larger; decoding one takes some bytes a pixel at once.
+const FRAME_PIXEL_COUNT_MAX: u64 = 1 << 27;
+
 const PIXEL_DATA: Tag = Tag(0x7FE0, 0x0010);
 const FLOAT_PIXEL_DATA: Tag = Tag(0x7FE0, 0x0008);
 const DOUBLE_FLOAT_PIXEL_DATA: Tag = Tag(0x7FE0, 0x0009);
@@ -53,6 +56,8 @@ impl PixelDescription {
             return if is_float { Self::from_attributes(object, true).map(Some) } else { Ok(None) };
         };
         let description = Self::from_attributes(object, false)?;
+        let frame = description.pixel_count() as u64;
+        check_size("count of pixels in a frame", frame, FRAME_PIXEL_COUNT_MAX)?;
         let needed = description.size_bytes();
         check_size("decoded pixel data in bytes", needed, limits.pixel_size_bytes_max)?;
         if let Value::Primitive(value) = element.value() {

@@ -13,6 +13,11 @@ pub(super) fn decode(
     sample_bytes: usize,
 ) -> Result<Vec<u8>, String> {
     let segments = segments(frame, sample_bytes)?;
+    // Two bytes give at most 128: an impossible promise costs no memory.
+    if let Some(segment) = segments.iter().find(|segment| segment.len() * 64 < pixel_count) {
+        let size = segment.len();
+        return Err(format!("a segment of {size} bytes cannot give {pixel_count}"));
+    }
     let mut samples = vec![0_u8; pixel_count * sample_bytes];
     let mut plane = Vec::with_capacity(pixel_count);
     for (index, segment) in segments.into_iter().enumerate() {

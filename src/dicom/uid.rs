@@ -6,7 +6,7 @@ use std::fmt;
 use super::DicomError;
 
 macro_rules! uid_type {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident, $keyword:literal) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(String);
@@ -17,7 +17,7 @@ macro_rules! uid_type {
             /// # Errors
             /// [`DicomError::BadUid`] with the attribute and the reason.
             pub fn parse(text: &str) -> Result<Self, DicomError> {
-                check_uid(stringify!($name), text).map(|text| Self(text.to_owned()))
+                check_uid($keyword, text).map(|text| Self(text.to_owned()))
             }
             /// Derives the UID of an object this server makes from what the object is.
             ///
@@ -26,7 +26,7 @@ macro_rules! uid_type {
             /// is version 8 (RFC 9562 §5.8), filled from SHA-256 over the length and text of each
             /// part.
             pub fn derive(parts: &[&str]) -> Self {
-                Self(derived_uid(stringify!($name), parts))
+                Self(derived_uid($keyword, parts))
             }
             /// The UID's text.
             pub fn as_str(&self) -> &str {
@@ -43,15 +43,18 @@ macro_rules! uid_type {
 
 uid_type!(
     /// Study Instance UID (0020,000D).
-    StudyUid
+    StudyUid,
+    "StudyInstanceUID"
 );
 uid_type!(
     /// Series Instance UID (0020,000E).
-    SeriesUid
+    SeriesUid,
+    "SeriesInstanceUID"
 );
 uid_type!(
     /// SOP Instance UID (0008,0018).
-    SopInstanceUid
+    SopInstanceUid,
+    "SOPInstanceUID"
 );
 
 /// Checks a UID of any kind and returns it without its padding.

@@ -5,15 +5,15 @@ use dicom_core::smallvec::Array;
 use dicom_core::value::C;
 use dicom_core::{PrimitiveValue, Tag, VR};
 use dicom_dictionary_std::StandardDataDictionary;
-use dicom_encoding::text::{SpecificCharacterSet, TextCodec};
 
 use super::stream::{Encoding, peek_tag};
+use super::text::{CharacterSet, Decoded};
 
 /// What decides the meaning of values inside one data set; items inherit it.
 #[derive(Debug, Clone)]
 pub(super) struct Context {
     pub(super) encoding: Encoding,
-    pub(super) text: SpecificCharacterSet,
+    pub(super) text: CharacterSet,
     /// Pixel Representation (0028,0103) is 1.
     pub(super) is_signed: bool,
     /// Bits Allocated (0028,0100); decides how big-endian pixel data are swapped.
@@ -47,8 +47,8 @@ pub(super) fn decode(vr: VR, tag: Tag, bytes: &[u8], context: &Context) -> (Prim
     }
     let value = match vr {
         VR::LT | VR::ST | VR::UT | VR::UR => {
-            let (text, mangled) = decode_text(bytes, &context.text);
-            return (PrimitiveValue::Str(text), mangled);
+            let Decoded { text, is_mangled } = context.text.decode(bytes);
+            return (PrimitiveValue::Str(text), is_mangled);
         }
         VR::OW if tag.group() == 0x7FE0 => {
             PrimitiveValue::U8(C::from_vec(little_endian_pixels(bytes, context)))
@@ -108,27 +108,12 @@ fn tags(bytes: &[u8], encoding: Encoding) -> C<Tag> {
 }
 
 fn decode_texts(vr: VR, bytes: &[u8], context: &Context) -> (PrimitiveValue, bool) {
-    // Code strings, numbers, dates and UIDs are never in an extended character set (PS3.5 §6.1.2.3).
+    // Codes, numbers, dates and UIDs are never in an extended character set (PS3.5 §6.1.2.3).
     let is_extensible = matches!(vr, VR::LO | VR::PN | VR::SH | VR::UC);
-    let ascii = SpecificCharacterSet::ISO_IR_6;
-    let charset = if is_extensible { &context.text } else { &ascii };
-    let mut any_mangled = false;
-    let texts = bytes.split(|byte| *byte == b'\\').map(|part| {
-        let (text, mangled) = decode_text(part, charset);
-        any_mangled |= mangled;
-        text
-    });
-    (PrimitiveValue::Strs(texts.collect()), any_mangled)
-}
-
-fn decode_text(bytes: &[u8], charset: &SpecificCharacterSet) -> (String, bool) {
-    if bytes.is_ascii() && !bytes.contains(&0x1B) {
-        return (bytes.iter().copied().map(char::from).collect(), false);
-    }
-    match charset.decode(bytes) {
-        Ok(text) => (text, false),
-        Err(_) => (bytes.iter().copied().map(char::from).collect(), true),
-    }
+    let default = CharacterSet::default();
+    let charset = if is_extensible { &context.text } else { &default };
+    let Decoded { text, is_mangled } = charset.decode_values(bytes);
+    (PrimitiveValue::Strs(text.into()), is_mangled)
 }
 
 #[cfg(test)]
@@ -136,12 +121,7 @@ mod tests {
     use super::*;
 
     fn context(encoding: Encoding) -> Context {
-        Context {
-            encoding,
-            text: SpecificCharacterSet::ISO_IR_100,
-            is_signed: false,
-            bits_allocated: 16,
-        }
+        Context { encoding, text: CharacterSet::default(), is_signed: false, bits_allocated: 16 }
     }
 
     #[test]
@@ -172,15 +152,5 @@ mod tests {
         check(16, &[2, 1, 4, 3, 6, 5, 8, 7]);
         check(32, &[4, 3, 2, 1, 8, 7, 6, 5]);
         check(64, &[8, 7, 6, 5, 4, 3, 2, 1]);
-    }
-
-    #[test]
-    fn keeps_text_that_its_character_set_cannot_read() {
-        let mut context = context(Encoding::ExplicitLittle);
-        let (latin, mangled) = decode(VR::LO, Tag(8, 0x1030), b"K\xf6pf\\Arm", &context);
-        assert_eq!((latin.to_multi_str().join("|").as_str(), mangled), ("K\u{f6}pf|Arm", false));
-        context.text = SpecificCharacterSet::ISO_IR_192;
-        let (broken, _) = decode(VR::LO, Tag(8, 0x1030), b"K\xf6pf", &context);
-        assert_eq!(broken.to_multi_str()[0].chars().count(), 4);
     }
 }

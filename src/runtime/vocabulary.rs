@@ -1,5 +1,7 @@
 //! The concepts a bundle knows (`vocabulary.toml`).
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// A coded concept (PS3.3 Table 8.8-1).
@@ -84,4 +86,78 @@ pub struct Vocabulary {
     /// What it only knows by name.
     #[serde(default, rename = "absent")]
     pub absent: Vec<AbsentTerm>,
+}
+
+/// What a phrase means to a bundle.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Meaning<'a> {
+    /// The canonical name of a concept.
+    Name(&'a Concept),
+    /// A synonym of a concept.
+    Synonym(&'a Concept),
+    /// A term the bundle understands but cannot segment.
+    Absent(&'a AbsentTerm),
+}
+
+impl Vocabulary {
+    /// Looks a phrase up: canonical names first, then synonyms, then absent terms. Never fuzzy.
+    ///
+    /// Case, punctuation, white space and a leading "the" do not count.
+    pub fn find(&self, phrase: &str) -> Option<Meaning<'_>> {
+        let phrase = normalise(phrase);
+        if phrase.is_empty() {
+            return None;
+        }
+        let same = |other: &str| normalise(other) == phrase;
+        let by_name = self.concepts.iter().find(|c| same(&c.name)).map(Meaning::Name);
+        let by_synonym = || {
+            let found = self.concepts.iter().find(|c| c.synonyms.iter().any(|s| same(s)));
+            found.map(Meaning::Synonym)
+        };
+        let absent = || {
+            let found =
+                self.absent.iter().find(|a| same(&a.name) || a.synonyms.iter().any(|s| same(s)));
+            found.map(Meaning::Absent)
+        };
+        by_name.or_else(by_synonym).or_else(absent)
+    }
+
+    /// Checks that no phrase means two things and that united concepts exist.
+    ///
+    /// # Errors
+    /// Names the phrase and both meanings.
+    pub fn check_phrases(&self) -> Result<(), String> {
+        let mut meanings: BTreeMap<String, &str> = BTreeMap::new();
+        let concepts = self.concepts.iter().map(|c| (&c.name, &c.synonyms));
+        let absent = self.absent.iter().map(|a| (&a.name, &a.synonyms));
+        for (name, synonyms) in concepts.chain(absent) {
+            for phrase in std::iter::once(name).chain(synonyms) {
+                match meanings.insert(normalise(phrase), name) {
+                    Some(other) if other != name => {
+                        return Err(format!("phrase {phrase:?} means both {other:?} and {name:?}"));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        for concept in &self.concepts {
+            if let Some(part) =
+                concept.parts.iter().find(|&part| !self.concepts.iter().any(|c| c.name == *part))
+            {
+                return Err(format!("{:?} unites {part:?}, which is no concept", concept.name));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The form in which phrases are compared: lower case, punctuation and runs of white space as one
+/// space, no leading "the".
+pub fn normalise(phrase: &str) -> String {
+    let spaced: String =
+        phrase.chars().map(|c| if c.is_alphanumeric() { c } else { ' ' }).collect();
+    let lower = spaced.to_lowercase();
+    let mut words = lower.split_whitespace().peekable();
+    words.next_if_eq(&"the");
+    words.collect::<Vec<_>>().join(" ")
 }

@@ -1,0 +1,174 @@
+//! `seer models verify`: hashes, graphs against the manifest, and a warm-up run.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::time::Instant;
+
+use ndarray::{ArrayD, IxDyn};
+use serde::Serialize;
+
+use super::contract::{self, Dim, GraphSpec};
+use super::graph::{Element, Graph};
+use super::{Bundle, Inputs, Runtime, RuntimeError, Tensor};
+use crate::threads::Cancel;
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Check {
+    /// What was looked at.
+    pub name: String,
+    /// Whether it was as it must be.
+    pub ok: bool,
+    /// What was found.
+    pub detail: String,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = if self.ok { "ok" } else { "FAILED" };
+        write!(f, "{verdict:<6} {}: {} ({:.2} s)", self.name, self.detail, self.seconds)
+    }
+}
+
+/// Everything that was looked at in one bundle.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct VerifyReport {
+    /// The bundle's folder.
+    pub folder: String,
+    /// Name and version, when the manifest can be read.
+    pub bundle: Option<String>,
+    /// Where the warm-up ran.
+    pub provider: super::Provider,
+    /// In the order in which they were made; the first failure of a part ends that part.
+    pub checks: Vec<Check>,
+}
+
+impl VerifyReport {
+    /// Whether every check passed.
+    pub fn passed(&self) -> bool {
+        self.checks.iter().all(|check| check.ok)
+    }
+}
+
+/// Checks the bundle in `folder`: hashes, graph inputs and outputs, and a run of every graph on
+/// zeros of the smallest sensible size.
+#[tracing::instrument(skip_all, fields(bundle.folder = %folder.display()))]
+pub fn verify(folder: &Path, runtime: &Runtime) -> VerifyReport {
+    let mut report = VerifyReport {
+        folder: folder.display().to_string(),
+        bundle: None,
+        provider: runtime.provider(),
+        checks: Vec::new(),
+    };
+    let opened = report.check("files and hashes", || {
+        let bundle = Bundle::open(folder)?;
+        let detail = format!("{} files as listed", bundle.manifest().files.len());
+        Ok((bundle, detail))
+    });
+    let Some(bundle) = opened else { return report };
+    report.bundle = Some(format!("{} {}", bundle.manifest().name, bundle.manifest().version));
+    for specs in parts(&bundle) {
+        let mut flowing = BTreeMap::new();
+        for spec in specs {
+            let warmed = report.check(&spec.file, || {
+                let graph = runtime.load_checked(&bundle, &spec)?;
+                let detail = warm_up(&graph, &spec, &mut flowing)?;
+                Ok(((), detail))
+            });
+            if warmed.is_none() {
+                break;
+            }
+        }
+    }
+    report
+}
+
+fn parts(bundle: &Bundle) -> Vec<Vec<GraphSpec>> {
+    let manifest = bundle.manifest();
+    let reasoner = manifest.reasoner.as_ref().map(|m| contract::reasoner(m).to_vec());
+    let backbone = manifest.backbone.as_ref().map(|m| contract::backbone(m).to_vec());
+    reasoner.into_iter().chain(backbone).collect()
+}
+
+impl VerifyReport {
+    fn check<T>(
+        &mut self,
+        name: &str,
+        work: impl FnOnce() -> Result<(T, String), RuntimeError>,
+    ) -> Option<T> {
+        let start = Instant::now();
+        let (value, ok, detail) = match work() {
+            Ok((value, detail)) => (Some(value), true, detail),
+            Err(error) => (None, false, with_causes(&error)),
+        };
+        let seconds = start.elapsed().as_secs_f64();
+        self.checks.push(Check { name: name.to_owned(), ok, detail, seconds });
+        value
+    }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(&format!(": {inner}"));
+        cause = inner.source();
+    }
+    text
+}
+
+/// Runs a graph once; inputs come from earlier graphs' outputs of the same name, or are zeros.
+fn warm_up(
+    graph: &Graph,
+    spec: &GraphSpec,
+    flowing: &mut BTreeMap<String, Tensor>,
+) -> Result<String, RuntimeError> {
+    let mut inputs = Inputs::new();
+    for port in graph.inputs() {
+        let wired = spec.wired.iter().any(|prefix| port.name.starts_with(prefix));
+        let tensor = match flowing.get(&port.name) {
+            Some(tensor) if wired => tensor.clone(),
+            _ if wired => {
+                return Err(RuntimeError::GraphDiffers {
+                    path: graph.path().to_owned(),
+                    expected: "inputs that an earlier graph gives".to_owned(),
+                    found: format!("input {}", port.name),
+                });
+            }
+            _ => zeros(port.element, &warm_up_shape(spec, port)),
+        };
+        inputs.push(&port.name, tensor);
+    }
+    let start = Instant::now();
+    let mut outputs =
+        graph.run_keeping(inputs, &["features_", "mask_embedding_"], &Cancel::new())?;
+    let seconds = start.elapsed().as_secs_f64();
+    flowing.extend(outputs.take_all(""));
+    let (inputs, outputs) = (graph.inputs().len(), graph.outputs().len());
+    Ok(format!("{inputs} inputs and {outputs} outputs as the manifest asks, ran in {seconds:.3} s"))
+}
+
+/// Shapes that fit together: four patches make one token, two tokens follow an empty past.
+fn warm_up_shape(spec: &GraphSpec, port: &super::Port) -> Vec<usize> {
+    let wanted = spec.inputs.iter().find(|p| p.name == port.name);
+    let dims = wanted.map(|p| p.dims.as_slice()).unwrap_or_default();
+    dims.iter()
+        .map(|dim| match dim {
+            Dim::Is(count) => *count,
+            Dim::One => 1,
+            Dim::Free("patches") => 16,
+            Dim::Free("past") => 0,
+            Dim::Free(_) => 2,
+        })
+        .collect()
+}
+
+fn zeros(element: Element, shape: &[usize]) -> Tensor {
+    match element {
+        Element::Float => Tensor::F32(ArrayD::zeros(IxDyn(shape))),
+        Element::Integer | Element::Other => Tensor::I64(ArrayD::zeros(IxDyn(shape))),
+    }
+}
