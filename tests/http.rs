@@ -3,7 +3,9 @@
 mod bad_input;
 mod dicomweb;
 mod guards;
+mod judges;
 mod openapi;
+mod orders;
 mod privacy;
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE};

@@ -52,6 +52,13 @@ impl MediaType {
             || self.essence.strip_suffix("/*").is_some_and(|range| range == kind)
     }
 
+    /// Whether the parts of this multipart range may have a type: `type="application/dicom"`,
+    /// `type="*/*"` (dicomweb-client) or no type at all.
+    pub(super) fn root_covers(&self, essence: &str) -> bool {
+        self.parameter("type")
+            .is_none_or(|root| Self::parse(root).is_some_and(|range| range.covers(essence)))
+    }
+
     fn quality(&self) -> f32 {
         self.parameter("q").and_then(|q| q.parse().ok()).unwrap_or(1.0)
     }
@@ -81,6 +88,11 @@ mod tests {
         };
         check(r#"multipart/related; type="application/dicom"; boundary="a;b""#);
         check(r#"Multipart/Related;type=application/dicom;Boundary="a;b""#);
+        assert!(MediaType::parse("multipart/related; type=\"*/*\"").unwrap().root_covers("a/b"));
+        assert!(MediaType::parse("multipart/related").unwrap().root_covers("a/b"));
+        assert!(
+            !MediaType::parse("multipart/related; type=image/jpeg").unwrap().root_covers("a/b")
+        );
         assert!(MediaType::parse("").is_none() && MediaType::parse("nonsense").is_none());
     }
 

@@ -3,10 +3,12 @@
 //! `multer` is made for `multipart/form-data`; given the boundary it reads `multipart/related`
 //! (RFC 2387) as well.
 
+mod paced;
+
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use multer::{Constraints, Field, Multipart, SizeLimit};
@@ -22,6 +24,7 @@ use crate::dicom::StudyUid;
 use crate::error::ErrorKind;
 use crate::telemetry::metrics;
 use crate::threads::run_blocking;
+use paced::{EndlessHeader, Paced, Unread};
 
 const WRITE_BUFFER_BYTES: usize = 256 << 10;
 const TEXT_PART_BYTES_MAX: usize = 1 << 20;
@@ -29,6 +32,7 @@ const TEXT_PART_BYTES_MAX: usize = 1 << 20;
 /// A multipart body being read.
 pub(super) struct Upload {
     parts: Multipart<'static>,
+    unread: Unread,
     limits: Limits,
     part_count: u64,
 }
@@ -69,8 +73,10 @@ impl Upload {
             .ok_or_else(|| ApiError::invalid("multipart content type has no usable boundary"))?;
         let constraints =
             Constraints::new().size_limit(SizeLimit::new().whole_stream(limits.body_bytes));
-        let parts = Multipart::with_constraints(body.into_data_stream(), boundary, constraints);
-        Ok(Self { parts, limits, part_count: 0 })
+        let unread = Unread::default();
+        let body = Paced::new(body.into_data_stream(), unread.clone());
+        let parts = Multipart::with_constraints(body, boundary, constraints);
+        Ok(Self { parts, unread, limits, part_count: 0 })
     }
 
     /// The next part, or none after the last.
@@ -79,8 +85,9 @@ impl Upload {
     /// When the body is broken, too long, silent for too long or has too many parts; what was
     /// stored before stays stored.
     pub(super) async fn next(&mut self) -> Result<Option<Field<'static>>, ApiError> {
-        let next = tokio::time::timeout(self.limits.idle, self.parts.next_field()).await;
-        let field = next.map_err(|_| self.limits.silent())?.map_err(|e| self.limits.broken(&e))?;
+        let next = self.limits.wait(self.parts.next_field()).await?;
+        let field = next.map_err(|error| self.limits.broken(&error))?;
+        self.unread.reset();
         self.part_count += u64::from(field.is_some());
         if self.part_count > self.limits.part_count {
             let detail = format!("request has more than {} parts", self.limits.part_count);
@@ -98,18 +105,35 @@ impl Upload {
         server: &Server,
         field: Field<'static>,
     ) -> Result<Received, ApiError> {
-        let limits = self.limits;
-        let chunks = field.map(move |chunk| chunk.map_err(|error| limits.broken(&error)));
-        spool_chunks(server, limits, chunks).await
+        spool_chunks(server, self.limits, self.chunks(field)).await
+    }
+
+    /// Reads a part to its end without keeping it.
+    ///
+    /// # Errors
+    /// As [`Upload::next`].
+    pub(super) async fn skip(&self, field: Field<'static>) -> Result<(), ApiError> {
+        let mut chunks = std::pin::pin!(self.chunks(field));
+        while self.limits.wait(chunks.next()).await?.transpose()?.is_some() {}
+        Ok(())
+    }
+
+    fn chunks(&self, field: Field<'static>) -> impl Stream<Item = Result<Bytes, ApiError>> + use<> {
+        let (limits, unread) = (self.limits, self.unread.clone());
+        field.map(move |chunk| {
+            unread.reset();
+            chunk.map_err(|error| limits.broken(&error))
+        })
     }
 
     /// Reads a part that holds a short text.
     ///
     /// # Errors
     /// As [`Upload::next`], and when it is longer than any text may be or not UTF-8.
-    pub(super) async fn text(&self, mut field: Field<'static>) -> Result<String, ApiError> {
+    pub(super) async fn text(&self, field: Field<'static>) -> Result<String, ApiError> {
         let mut bytes = Vec::new();
-        while let Some(chunk) = field.chunk().await.map_err(|e| self.limits.broken(&e))? {
+        let mut chunks = std::pin::pin!(self.chunks(field));
+        while let Some(chunk) = self.limits.wait(chunks.next()).await?.transpose()? {
             bytes.extend_from_slice(&chunk);
             if bytes.len() > TEXT_PART_BYTES_MAX {
                 return Err(ApiError::new(
@@ -168,18 +192,23 @@ impl Limits {
         }
     }
 
-    fn silent(&self) -> ApiError {
-        let seconds = self.idle.as_secs();
-        ApiError::status(
-            axum::http::StatusCode::REQUEST_TIMEOUT,
-            "timeout",
-            format!("upload was silent for {seconds} seconds"),
-        )
+    /// Waits for the client, but not for ever.
+    async fn wait<T>(&self, next: impl Future<Output = T>) -> Result<T, ApiError> {
+        tokio::time::timeout(self.idle, next).await.map_err(|_| {
+            ApiError::status(
+                StatusCode::REQUEST_TIMEOUT,
+                "timeout",
+                format!("upload was silent for {} seconds", self.idle.as_secs()),
+            )
+        })
     }
 
     fn broken(&self, error: &multer::Error) -> ApiError {
         match error {
             multer::Error::StreamSizeExceeded { .. } => ApiError::body_too_large(self.body_bytes),
+            multer::Error::StreamReadFailed(cause) if cause.is::<EndlessHeader>() => {
+                ApiError::invalid(cause.to_string())
+            }
             multer::Error::IncompleteFieldData { .. }
             | multer::Error::IncompleteHeaders
             | multer::Error::IncompleteStream
@@ -204,8 +233,7 @@ async fn spool_chunks(
     let mut size_bytes = 0_u64;
     let mut chunks = std::pin::pin!(chunks);
     loop {
-        let next = tokio::time::timeout(limits.idle, chunks.next()).await;
-        let Some(chunk) = next.map_err(|_| limits.silent())?.transpose()? else { break };
+        let Some(chunk) = limits.wait(chunks.next()).await?.transpose()? else { break };
         size_bytes += chunk.len() as u64;
         if size_bytes > limits.body_bytes {
             return Err(ApiError::body_too_large(limits.body_bytes));

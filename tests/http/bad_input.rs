@@ -24,6 +24,16 @@ async fn uploads_that_cannot_be_read_are_refused_and_the_server_stays_up() {
     check(MULTIPART, b"nothing of the kind".to_vec(), 400, "ends before").await;
     let body = multipart(&[whole.clone()]);
     check(MULTIPART, body[..body.len() - 30].to_vec(), 400, "ends before").await;
+    // Neither a header nor a preamble may grow for ever.
+    let endless = [b"--between\r\nX: ".to_vec(), vec![b'x'; (4 << 20) + 4096]].concat();
+    check(MULTIPART, endless, 400, "headers").await;
+    check(MULTIPART, vec![b'x'; (4 << 20) + 4096], 400, "before a part").await;
+    // A part of another type is passed over, however long it is.
+    let head = b"--between\r\nContent-Type: text/plain\r\n\r\n".to_vec();
+    let long = [head, vec![b'x'; 5 << 20], b"\r\n".to_vec()].concat();
+    let body = [long, multipart(&[Slice::new(1, 3).bytes()])].concat();
+    let response = post(&server, STUDIES, MULTIPART, body).await;
+    assert_eq!(response.status(), StatusCode::ACCEPTED);
     store(&server, &[Slice::new(1, 2)]).await;
 }
 
@@ -78,8 +88,7 @@ async fn paths_with_malformed_uids_lead_nowhere() {
     let server = server().await;
     store(&server, &[Slice::new(1, 1)]).await;
     let long = "1.".repeat(33) + "1";
-    for uid in ["abc", "1..2", "..%2f..%2fetc", "1.%002", "%2e%2e", "1.2.3%0d%0aX:1", &long, "%ff"]
-    {
+    for uid in ["abc", "1..2", "..%2f..%2fetc", "1.%002", "1.2.3%0d%0aX:1", &long, "%ff"] {
         for path in [
             format!("{STUDIES}/{uid}"),
             format!("{STUDIES}/1.2/series/{uid}"),
@@ -127,7 +136,7 @@ async fn queries_that_make_no_sense_are_refused() {
     check("/dicom-web/studies?limit=many", "limit").await;
     check("/dicom-web/studies?offset=-1", "offset").await;
     check("/api/v1/orders?state=asleep", "state").await;
-    check("/api/v1/orders?study_uid=x", "StudyUid").await;
+    check("/api/v1/orders?study_uid=x", "StudyInstanceUID").await;
     check("/api/v1/orders?colour=blue", "study_uid").await;
     check("/api/v1/orders/not-a-uuid", "UUID").await;
     let path = format!("/api/v1/orders/{UNKNOWN}/artefacts/..%2Fpasswd.png");

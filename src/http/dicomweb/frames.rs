@@ -86,8 +86,7 @@ fn whole_body(media: &MediaType, alone: bool) -> Option<bool> {
         return None;
     }
     if media.covers("multipart/related") {
-        let root = media.parameter("type").unwrap_or(OCTETS);
-        return root.eq_ignore_ascii_case(OCTETS).then_some(false);
+        return media.root_covers(OCTETS).then_some(false);
     }
     (alone && media.covers(OCTETS)).then_some(true)
 }

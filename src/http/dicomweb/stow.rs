@@ -83,21 +83,23 @@ async fn receive(request: Request) -> Result<Response, ApiError> {
     let content_type = header_text(&headers, header::CONTENT_TYPE);
     let media = MediaType::parse(content_type);
     let mut outcome = Outcome::new(base_url(&server, &headers));
-    match media.as_ref().map(|media| media.essence.as_str()) {
-        Some("multipart/related") if root_is_dicom(media.as_ref()) => {
+    match media.as_ref().map(|media| (media.essence.as_str(), media)) {
+        // Some clients leave the root's type out; then every part says for itself.
+        Some(("multipart/related", media)) if media.root_covers(DICOM) => {
             let mut upload = Upload::start(&server, &headers, body)?;
             while let Some(field) = upload.next().await? {
                 let part_type = field.content_type().map_or(DICOM, |mime| mime.essence_str());
                 if part_type != DICOM {
                     let sentence = format!("part has content type {part_type}, not {DICOM}");
                     outcome.refuse(Failure::unreadable(sentence));
+                    upload.skip(field).await?;
                     continue;
                 }
                 let received = upload.spool(&server, field).await?;
                 store_received(&server, received, only_study.as_ref(), &mut outcome).await;
             }
         }
-        Some(DICOM) => {
+        Some((DICOM, _)) => {
             let received = upload::spool_body(&server, &headers, body).await?;
             store_received(&server, received, only_study.as_ref(), &mut outcome).await;
         }
@@ -107,12 +109,6 @@ async fn receive(request: Request) -> Result<Response, ApiError> {
         }
     }
     outcome.reply()
-}
-
-/// Some clients leave the type out; then every part says for itself.
-fn root_is_dicom(media: Option<&MediaType>) -> bool {
-    let root = media.and_then(|media| media.parameter("type"));
-    root.is_none_or(|root| root.eq_ignore_ascii_case(DICOM))
 }
 
 async fn store_received(

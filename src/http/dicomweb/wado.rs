@@ -188,8 +188,7 @@ fn form(media: &MediaType, is_one: bool, records: &[InstanceRecord]) -> Option<F
         return None;
     }
     if media.covers("multipart/related") {
-        let root = media.parameter("type").unwrap_or(DICOM);
-        return root.eq_ignore_ascii_case(DICOM).then_some(Form::Multipart);
+        return media.root_covers(DICOM).then_some(Form::Multipart);
     }
     (is_one && media.covers(DICOM)).then_some(Form::WholeBody)
 }
