@@ -91,6 +91,14 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         .into_openapi()
 }
 
+/// The OpenAPI document as the text that `openapi/openapi.json` holds.
+///
+/// # Errors
+/// When it cannot be written as JSON.
+pub fn openapi_json() -> serde_json::Result<String> {
+    openapi().to_pretty_json()
+}
+
 fn document() -> OpenApiRouter<Server> {
     OpenApiRouter::with_openapi(Document::openapi())
 }

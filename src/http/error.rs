@@ -131,14 +131,9 @@ impl ApiError {
         }
     }
 
-    /// A room's error.
+    /// A room's error, with its causes.
     pub(super) fn of(error: &(impl Kind + 'static)) -> Self {
-        match error.kind() {
-            kind @ (ErrorKind::Internal | ErrorKind::Unavailable) => {
-                Self::new(kind, error_chain(error))
-            }
-            kind => Self::new(kind, error.to_string()),
-        }
+        Self::new(error.kind(), error_chain(error))
     }
 
     /// The request is malformed.
