@@ -11,24 +11,19 @@ use std::sync::OnceLock;
 
 use sha2::{Digest, Sha256};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{LogFormat, TelemetrySettings};
 use crate::error::{ErrorKind, Kind};
 
-/// Crates whose messages quote what they read: element values, header lines, bytes.
-const SILENCED: [&str; 8] = [
-    "dicom_core",
-    "dicom_encoding",
-    "dicom_json",
-    "dicom_object",
-    "dicom_parser",
-    "dicom_pixeldata",
-    "dicom_transfer_syntax_registry",
-    "hyper",
-];
+/// Whose messages are logged: ours, and those of ONNX Runtime, which knows no patient.
+///
+/// Other crates quote what they read: paths with UIDs, header lines, element values. Whatever
+/// the filter says, they stay silent; what matters of theirs comes back to us as errors.
+const LOGGED: [&str; 2] = ["seer", "ort"];
 
 static UID_KEY: OnceLock<[u8; 32]> = OnceLock::new();
 
@@ -57,29 +52,26 @@ where
         let _ = UID_KEY.set(Sha256::digest(key).into());
     }
     metrics::recorder();
-    let filter = filter(&settings.log)?;
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(filter(&settings.log)?)
         .with_writer(writer)
-        .with_ansi(ansi)
-        .with_span_events(FmtSpan::NONE);
+        .with_ansi(ansi);
+    let ours = FilterFn::new(|metadata| {
+        let crate_name = metadata.target().split("::").next().unwrap_or_default();
+        LOGGED.contains(&crate_name)
+    });
     let installed = match settings.format {
-        LogFormat::Text => builder.finish().try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).finish().try_init(),
+        LogFormat::Text => builder.finish().with(ours).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).finish().with(ours).try_init(),
     };
     installed.map_err(|_| TelemetryError::Installed)
 }
 
 fn filter(text: &str) -> Result<EnvFilter, TelemetryError> {
-    let bad = |error: tracing_subscriber::filter::ParseError| TelemetryError::Filter {
+    EnvFilter::try_new(text).map_err(|error| TelemetryError::Filter {
         text: text.to_owned(),
         message: error.to_string(),
-    };
-    let mut filter = EnvFilter::try_new(text).map_err(bad)?;
-    for silenced in SILENCED {
-        filter = filter.add_directive(format!("{silenced}=off").parse().map_err(bad)?);
-    }
-    Ok(filter)
+    })
 }
 
 /// A UID as logs show it: 16 hexadecimal digits of a keyed hash.

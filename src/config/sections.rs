@@ -270,7 +270,7 @@ impl Default for ReasonerSettings {
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TelemetrySettings {
-    /// Log filter, for example `info` or `seer=debug,tower_http=warn`.
+    /// Log filter, for example `info` or `seer=debug,ort=warn`.
     pub log: String,
     /// How log lines look.
     pub format: LogFormat,

@@ -1,0 +1,252 @@
+//! Multipart bodies onto the archive's disk, part by part, in bounded memory.
+//!
+//! `multer` is made for `multipart/form-data`; given the boundary it reads `multipart/related`
+//! (RFC 2387) as well.
+
+mod paced;
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, StatusCode, header};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use multer::{Constraints, Field, Multipart, SizeLimit};
+use tempfile::NamedTempFile;
+use tokio::io::{AsyncWriteExt, BufWriter};
+
+use super::Server;
+use super::error::ApiError;
+use super::extract::{check_length, header_text};
+use super::media::MediaType;
+use crate::archive::{ArchiveError, Stored};
+use crate::dicom::StudyUid;
+use crate::error::ErrorKind;
+use crate::telemetry::metrics;
+use crate::threads::run_blocking;
+use paced::{EndlessHeader, Paced, Unread};
+
+const WRITE_BUFFER_BYTES: usize = 256 << 10;
+const TEXT_PART_BYTES_MAX: usize = 1 << 20;
+
+/// A multipart body being read.
+pub(super) struct Upload {
+    parts: Multipart<'static>,
+    unread: Unread,
+    limits: Limits,
+    part_count: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Limits {
+    body_bytes: u64,
+    part_bytes: u64,
+    part_count: u64,
+    idle: Duration,
+}
+
+/// What became of one part, or of a single-part body.
+pub(super) enum Received {
+    /// On disk, not yet looked at.
+    Spooled(NamedTempFile),
+    /// Larger than an instance may be; the rest of it was skipped.
+    TooLarge,
+}
+
+impl Upload {
+    /// Starts reading a body with the boundary of its content type.
+    ///
+    /// # Errors
+    /// When the boundary is missing or the body says it is too long.
+    pub(super) fn start(
+        server: &Server,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Self, ApiError> {
+        let limits = Limits::of(server);
+        check_length(headers, limits.body_bytes)?;
+        let content_type = header_text(headers, header::CONTENT_TYPE);
+        let media = MediaType::parse(content_type);
+        let boundary = media.as_ref().and_then(|media| media.parameter("boundary"));
+        let boundary = boundary
+            .filter(|boundary| (1..=70).contains(&boundary.len()))
+            .ok_or_else(|| ApiError::invalid("multipart content type has no usable boundary"))?;
+        let constraints =
+            Constraints::new().size_limit(SizeLimit::new().whole_stream(limits.body_bytes));
+        let unread = Unread::default();
+        let body = Paced::new(body.into_data_stream(), unread.clone());
+        let parts = Multipart::with_constraints(body, boundary, constraints);
+        Ok(Self { parts, unread, limits, part_count: 0 })
+    }
+
+    /// The next part, or none after the last.
+    ///
+    /// # Errors
+    /// When the body is broken, too long, silent for too long or has too many parts; what was
+    /// stored before stays stored.
+    pub(super) async fn next(&mut self) -> Result<Option<Field<'static>>, ApiError> {
+        let next = self.limits.wait(self.parts.next_field()).await?;
+        let field = next.map_err(|error| self.limits.broken(&error))?;
+        self.unread.reset();
+        self.part_count += u64::from(field.is_some());
+        if self.part_count > self.limits.part_count {
+            let detail = format!("request has more than {} parts", self.limits.part_count);
+            return Err(ApiError::new(ErrorKind::TooLarge, detail));
+        }
+        Ok(field)
+    }
+
+    /// Writes a part to disk.
+    ///
+    /// # Errors
+    /// As [`Upload::next`], and when the disk refuses.
+    pub(super) async fn spool(
+        &self,
+        server: &Server,
+        field: Field<'static>,
+    ) -> Result<Received, ApiError> {
+        spool_chunks(server, self.limits, self.chunks(field)).await
+    }
+
+    /// Reads a part to its end without keeping it.
+    ///
+    /// # Errors
+    /// As [`Upload::next`].
+    pub(super) async fn skip(&self, field: Field<'static>) -> Result<(), ApiError> {
+        let mut chunks = std::pin::pin!(self.chunks(field));
+        while self.limits.wait(chunks.next()).await?.transpose()?.is_some() {}
+        Ok(())
+    }
+
+    fn chunks(&self, field: Field<'static>) -> impl Stream<Item = Result<Bytes, ApiError>> + use<> {
+        let (limits, unread) = (self.limits, self.unread.clone());
+        field.map(move |chunk| {
+            unread.reset();
+            chunk.map_err(|error| limits.broken(&error))
+        })
+    }
+
+    /// Reads a part that holds a short text.
+    ///
+    /// # Errors
+    /// As [`Upload::next`], and when it is longer than any text may be or not UTF-8.
+    pub(super) async fn text(&self, field: Field<'static>) -> Result<String, ApiError> {
+        let mut bytes = Vec::new();
+        let mut chunks = std::pin::pin!(self.chunks(field));
+        while let Some(chunk) = self.limits.wait(chunks.next()).await?.transpose()? {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() > TEXT_PART_BYTES_MAX {
+                return Err(ApiError::new(
+                    ErrorKind::TooLarge,
+                    format!("text part is larger than {TEXT_PART_BYTES_MAX} bytes"),
+                ));
+            }
+        }
+        String::from_utf8(bytes).map_err(|_| ApiError::invalid("text part is not UTF-8"))
+    }
+}
+
+/// Writes a whole single-part body to disk.
+///
+/// # Errors
+/// When the body is too long, breaks off or is silent for too long, or the disk refuses.
+pub(super) async fn spool_body(
+    server: &Server,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Received, ApiError> {
+    let limits = Limits::of(server);
+    check_length(headers, limits.body_bytes)?;
+    let ended = |_| ApiError::invalid("request body ended early");
+    let chunks = body.into_data_stream().map(move |chunk| chunk.map_err(ended));
+    spool_chunks(server, limits, chunks).await
+}
+
+/// Parses and stores what was spooled. Few run at the same time, since each may need its own size
+/// in memory.
+pub(super) async fn store(
+    server: &Server,
+    spooled: NamedTempFile,
+    only_study: Option<StudyUid>,
+) -> Result<Result<Stored, ArchiveError>, ApiError> {
+    let closed = |_| ApiError::new(ErrorKind::Internal, "store permits are gone");
+    let _permit = server.stores.acquire().await.map_err(closed)?;
+    let archive = server.app.archive.clone();
+    let stored = run_blocking(move || archive.store_spooled(spooled, only_study.as_ref())).await?;
+    metrics::instance_received(match &stored {
+        Ok(Stored { outcome: crate::archive::Outcome::New, .. }) => "new",
+        Ok(Stored { outcome: crate::archive::Outcome::AlreadyStored, .. }) => "already_stored",
+        Err(_) => "refused",
+    });
+    Ok(stored)
+}
+
+impl Limits {
+    fn of(server: &Server) -> Self {
+        let settings = server.settings();
+        Self {
+            body_bytes: settings.upload_size_bytes_max,
+            part_bytes: server.app.config.dicom.instance_size_bytes_max,
+            part_count: settings.upload_part_count_max,
+            idle: Duration::from_secs(settings.upload_idle_timeout_seconds),
+        }
+    }
+
+    /// Waits for the client, but not for ever.
+    async fn wait<T>(&self, next: impl Future<Output = T>) -> Result<T, ApiError> {
+        tokio::time::timeout(self.idle, next).await.map_err(|_| {
+            ApiError::status(
+                StatusCode::REQUEST_TIMEOUT,
+                "timeout",
+                format!("upload was silent for {} seconds", self.idle.as_secs()),
+            )
+        })
+    }
+
+    fn broken(&self, error: &multer::Error) -> ApiError {
+        match error {
+            multer::Error::StreamSizeExceeded { .. } => ApiError::body_too_large(self.body_bytes),
+            multer::Error::StreamReadFailed(cause) if cause.is::<EndlessHeader>() => {
+                ApiError::invalid(cause.to_string())
+            }
+            multer::Error::IncompleteFieldData { .. }
+            | multer::Error::IncompleteHeaders
+            | multer::Error::IncompleteStream
+            | multer::Error::StreamReadFailed(_) => {
+                ApiError::invalid("multipart body ends before its last boundary")
+            }
+            _ => ApiError::invalid("multipart body has a part whose headers cannot be read"),
+        }
+    }
+}
+
+async fn spool_chunks(
+    server: &Server,
+    limits: Limits,
+    chunks: impl Stream<Item = Result<Bytes, ApiError>>,
+) -> Result<Received, ApiError> {
+    let archive = server.app.archive.clone();
+    let spooled = run_blocking(move || archive.spool()).await??;
+    let disk = |source| ArchiveError::Io { doing: "write an upload", source };
+    let file = spooled.reopen().map_err(disk)?;
+    let mut file = BufWriter::with_capacity(WRITE_BUFFER_BYTES, tokio::fs::File::from_std(file));
+    let mut size_bytes = 0_u64;
+    let mut chunks = std::pin::pin!(chunks);
+    loop {
+        let Some(chunk) = limits.wait(chunks.next()).await?.transpose()? else { break };
+        size_bytes += chunk.len() as u64;
+        if size_bytes > limits.body_bytes {
+            return Err(ApiError::body_too_large(limits.body_bytes));
+        }
+        // What is too large is read to its end without being kept, so that the parts after it
+        // are still seen.
+        if size_bytes <= limits.part_bytes {
+            file.write_all(&chunk).await.map_err(disk)?;
+        }
+    }
+    file.flush().await.map_err(disk)?;
+    match size_bytes > limits.part_bytes {
+        true => Ok(Received::TooLarge),
+        false => Ok(Received::Spooled(spooled)),
+    }
+}
