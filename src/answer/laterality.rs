@@ -16,6 +16,7 @@
 //! | no side | one side | finding `laterality_assumed` |
 //! | a side of the image, not of the patient | one side | finding `laterality_of_image` |
 //! | the other side, but also `contralateral` and the like | one side | finding `laterality_relative` |
+//! | this side, but not beside the name, and `contralateral` | one side | conflict |
 //! | one side | both sides | finding `laterality_widened` |
 //! | one side | a structure without sides | finding `laterality_dropped` |
 //!
@@ -28,7 +29,7 @@ use std::collections::HashSet;
 use super::Target;
 use crate::error::Finding;
 use crate::runtime::vocabulary::{Laterality, Vocabulary, normalise};
-use mentions::{Mention, Sense, Sides, Word};
+use mentions::{Mention, Relative, Sense, Sides, Word};
 
 /// What the comparison found.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -43,7 +44,7 @@ pub struct SideCheck {
 pub fn check(order: &str, targets: &[Target], vocabulary: &Vocabulary) -> SideCheck {
     let words = mentions::words(order);
     let mentions = mentions::mentions(&words, &known_words(vocabulary));
-    let order = Order { relative: mentions::names_relative_side(&words), words, mentions };
+    let order = Order { relative: mentions::relative_side(&words), words, mentions };
     let structures = structures(targets, vocabulary);
     let mut check = SideCheck::default();
     for structure in &structures {
@@ -76,7 +77,7 @@ pub(super) fn is_side_word(word: &str) -> bool {
 struct Order<'a> {
     words: Vec<Word<'a>>,
     mentions: Vec<Mention>,
-    relative: bool,
+    relative: Option<Relative>,
 }
 
 /// One structure of the answer, whichever of its sides are asked for.
@@ -121,7 +122,7 @@ fn judge(structure: &Structure, order: &Order<'_>, explained: Sides) -> Verdict 
         };
     }
     let other = sides.opposite();
-    if named.asked == other && order.relative && !named.beside {
+    if named.asked == other && order.relative.is_some() && !named.beside {
         return Verdict::Finding(
             "laterality_relative",
             "order names a side by way of the other, answer takes one",
@@ -133,6 +134,9 @@ fn judge(structure: &Structure, order: &Order<'_>, explained: Sides) -> Verdict 
         } else {
             "order names the right side, answer takes the left"
         });
+    }
+    if named.asked == sides && order.relative == Some(Relative::Opposite) && !named.beside {
+        return Verdict::Conflict("order names the other side by way of the one answer takes");
     }
     let excluded = !named.excluded.intersection(sides).is_empty();
     if excluded && named.asked.intersection(sides).is_empty() {

@@ -105,18 +105,30 @@ pub(super) fn mentions(words: &[Word<'_>], known: &HashSet<String>) -> Vec<Menti
     found
 }
 
-/// Whether the order speaks of a side by way of another.
-pub(super) fn names_relative_side(words: &[Word<'_>]) -> bool {
-    words.iter().enumerate().any(|(index, word)| {
-        let next = words.get(index + 1).map(|next| next.lower.as_str());
+/// A side told by way of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Relative {
+    /// `contralateral`, `the other side`.
+    Opposite,
+    /// `ipsilateral`, `the affected side`: which one is not known from the words alone.
+    Other,
+}
+
+/// Whether the order tells a side by way of another; the opposite one wins.
+pub(super) fn relative_side(words: &[Word<'_>]) -> Option<Relative> {
+    let of = |(index, word): (usize, &Word<'_>)| {
+        let side_follows = words.get(index + 1).is_some_and(|next| next.lower == "side");
         match word.lower.as_str() {
-            "contralateral" | "contralaterally" | "ipsilateral" | "ipsilaterally" | "opposite" => {
-                true
-            }
-            "other" | "same" | "affected" | "unaffected" | "healthy" => next == Some("side"),
-            _ => false,
+            "contralateral" | "contralaterally" | "opposite" => Some(Relative::Opposite),
+            "ipsilateral" | "ipsilaterally" => Some(Relative::Other),
+            "other" if side_follows => Some(Relative::Opposite),
+            "same" | "affected" | "unaffected" | "healthy" if side_follows => Some(Relative::Other),
+            _ => None,
         }
-    })
+    };
+    let found: Vec<Relative> = words.iter().enumerate().filter_map(of).collect();
+    let opposite = found.contains(&Relative::Opposite).then_some(Relative::Opposite);
+    opposite.or(found.first().copied())
 }
 
 /// `not left or right` excludes both.
@@ -288,11 +300,10 @@ impl Reader<'_> {
             || tight(gap_before) && is_other_letter(before)
             || before == "b" && gap_before == "/";
         let apostrophe = |text: &str| text.contains(['\'', '’']);
-        !named_otherwise
-            && !number_beside
-            && !letter_beside
-            && !(apostrophe(gap) || apostrophe(gap_before))
-            && !self.is_initial(index)
+        let elided = apostrophe(gap) || apostrophe(gap_before);
+        let is_other =
+            named_otherwise || number_beside || letter_beside || elided || self.is_initial(index);
+        !is_other
     }
 
     /// `R. Jones`, `Dr. L.`, `J. R. Smith`, `Lt. Smith`.
