@@ -1,11 +1,19 @@
 //! Everything built once.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use anyhow::Context;
 
 use crate::archive::Archive;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::orders::Orders;
+use crate::orders::{Engine, EngineError, EngineSettings, Orders, OrdersSettings};
+use crate::reason::ReasonerSettings;
+use crate::runtime::{Bundle, RuntimeSettings, setup};
+use crate::segment::BackboneSettings;
+use crate::telemetry::metrics;
 
 /// The parts that requests and workers share. Cheap to clone.
 #[derive(Clone)]
@@ -22,11 +30,94 @@ pub struct App {
     pub models: Arc<Models>,
 }
 
+impl App {
+    /// Opens the archive, loads the models and starts the queue.
+    ///
+    /// # Errors
+    /// One sentence naming the folder, library or bundle that cannot be used.
+    pub fn build(config: Config) -> anyhow::Result<Self> {
+        let engine = engine(&config)?;
+        Self::with_engine(config, Some(Arc::new(engine)))
+    }
+
+    /// The same with models loaded elsewhere, or without any: orders then wait.
+    ///
+    /// # Errors
+    /// When the storage folder cannot be used.
+    pub fn with_engine(config: Config, engine: Option<Arc<Engine>>) -> anyhow::Result<Self> {
+        let clock = Clock::system();
+        let path = config.storage.path.clone();
+        let archive = Archive::open(&path.join("archive"), config.dicom.limits())
+            .with_context(|| format!("cannot open the archive in {}", path.display()))?;
+        let settings = OrdersSettings {
+            path: path.join("orders"),
+            queue_length: config.orders.queue_length as u64,
+            worker_count: config.orders.worker_count,
+            text_size_bytes_max: config.orders.text_size_bytes_max,
+            deadline: config.orders.deadline(),
+            attempt_count_max: config.orders.attempt_count_max,
+        };
+        let models = Arc::new(Models::of(engine.as_deref()));
+        for bundle in &models.bundles {
+            metrics::bundle_loaded(&bundle.name, &bundle.version, &bundle.provider);
+        }
+        let orders = Orders::open(settings, archive.clone(), clock.clone(), engine)
+            .with_context(|| format!("cannot open the order queue in {}", path.display()))?;
+        Ok(Self { config: Arc::new(config), archive, orders, clock, models })
+    }
+}
+
+/// Loads the configured models.
+///
+/// # Errors
+/// One sentence naming the library, file or graph that does not fit.
+pub fn engine(config: &Config) -> Result<Engine, EngineError> {
+    let mut runtime = RuntimeSettings::new(library(config), config.runtime.provider);
+    runtime.fall_back_to_cpu = config.runtime.allow_cpu_fallback;
+    runtime.threads = config.runtime.intra_threads;
+    Engine::load(&EngineSettings {
+        runtime,
+        reasoner_bundle: config.models.folder.join(&config.models.reasoner),
+        backbone_bundle: config.models.folder.join(&config.models.backbone),
+        reasoner: ReasonerSettings {
+            constrained: config.reasoner.constrained,
+            closed_vocabulary: config.reasoner.closed_vocabulary,
+            max_new_tokens: config.reasoner.max_new_tokens,
+            temperature: config.reasoner.temperature,
+            seed: config.reasoner.seed,
+        },
+        backbone: BackboneSettings::default(),
+    })
+}
+
+/// ONNX Runtime's library: the configured one, or where `seer setup` puts it.
+pub fn library(config: &Config) -> PathBuf {
+    let configured = config.runtime.library.clone();
+    configured.unwrap_or_else(|| setup::library(Path::new(setup::FOLDER), config.runtime.provider))
+}
+
 /// What is loaded, as told to clients.
 #[derive(Debug, Clone, Default)]
 pub struct Models {
     /// One per loaded bundle.
     pub bundles: Vec<LoadedBundle>,
+}
+
+impl Models {
+    fn of(engine: Option<&Engine>) -> Self {
+        let Some(engine) = engine else { return Self::default() };
+        let (reasoner, backbone) = (engine.reasoner_bundle(), engine.backbone_bundle());
+        let provider = engine.provider();
+        let bundles = if reasoner.folder() == backbone.folder() {
+            vec![LoadedBundle::new(reasoner, &["reasoner", "backbone"], provider)]
+        } else {
+            vec![
+                LoadedBundle::new(reasoner, &["reasoner"], provider),
+                LoadedBundle::new(backbone, &["backbone"], provider),
+            ]
+        };
+        Self { bundles }
+    }
 }
 
 /// A loaded bundle.
@@ -45,7 +136,27 @@ pub struct LoadedBundle {
     /// The execution provider actually used.
     pub provider: String,
     /// SHA-256 by file.
-    pub files: std::collections::BTreeMap<String, String>,
+    pub files: BTreeMap<String, String>,
     /// How many concepts its vocabulary knows.
     pub concept_count: usize,
+}
+
+impl LoadedBundle {
+    fn new(bundle: &Bundle, roles: &[&str], provider: &str) -> Self {
+        let manifest = bundle.manifest();
+        Self {
+            name: manifest.name.clone(),
+            version: manifest.version.clone(),
+            licence: manifest.licence.clone(),
+            intended_use: manifest.intended_use.clone(),
+            roles: roles.iter().map(|role| (*role).to_owned()).collect(),
+            provider: provider.to_owned(),
+            files: manifest
+                .files
+                .iter()
+                .map(|file| (file.path.clone(), file.sha256.clone()))
+                .collect(),
+            concept_count: bundle.vocabulary().concepts.len(),
+        }
+    }
 }

@@ -1,1 +1,86 @@
-//! cli.
+//! The command line: one binary, `seer`.
+//!
+//! Exit status: 0 done, 3 refused by the reasoner (record written), 2 usage, 1 failure.
+
+mod demo;
+mod doctor;
+mod models;
+mod progress;
+mod segment;
+mod serve;
+mod setup;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Config;
+
+/// Free-text orders on DICOM studies become DICOM SEG objects with a reasoning record.
+#[derive(Debug, Parser)]
+#[command(name = "seer", version, about)]
+pub struct Arguments {
+    /// Settings; without it, built-in defaults and the SEER_<SECTION>__<KEY> environment.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serves DICOMweb, orders and pages until stopped.
+    Serve,
+    /// Segments one series or NIfTI volume without a server.
+    Segment(segment::Segment),
+    /// Sends the sample study and an order through the real server and shows the result.
+    Demo(demo::Demo),
+    /// Fetches ONNX Runtime from its pinned wheel into an ignored folder.
+    Setup(setup::Setup),
+    /// Lists or verifies model bundles.
+    #[command(subcommand)]
+    Models(models::Models),
+    /// Prints the OpenAPI document.
+    Openapi,
+    /// Says what this machine has and lacks.
+    Doctor,
+}
+
+/// How a command ended, when it did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Done.
+    Done,
+    /// The reasoner refused; the record is written.
+    Refused,
+}
+
+/// Runs the command line of this process.
+pub fn run(arguments: Arguments) -> ExitCode {
+    match dispatch(arguments) {
+        Ok(Ended::Done) => ExitCode::SUCCESS,
+        Ok(Ended::Refused) => ExitCode::from(3),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: Arguments) -> anyhow::Result<Ended> {
+    if let Command::Openapi = arguments.command {
+        println!("{}", crate::http::openapi_json()?);
+        return Ok(Ended::Done);
+    }
+    let config = Config::load(arguments.config.as_deref(), std::env::vars())?;
+    match arguments.command {
+        Command::Serve => serve::run(config),
+        Command::Segment(segment) => segment.run(&config),
+        Command::Demo(demo) => demo.run(config),
+        Command::Setup(setup) => setup.run(&config),
+        Command::Models(models) => models.run(&config),
+        Command::Doctor => doctor::run(&config),
+        Command::Openapi => Ok(Ended::Done),
+    }
+}

@@ -1,2 +1,7 @@
 //! The `seer` binary.
-fn main() {}
+
+use clap::Parser;
+
+fn main() -> std::process::ExitCode {
+    seer::cli::run(seer::cli::Arguments::parse())
+}

@@ -4,12 +4,31 @@
 //! it is on disk. After a crash, orders that were queued or running start again; the UIDs of
 //! their results derive from the order's id, so running twice never makes two results.
 
+mod engine;
+mod queue;
+mod record;
+mod seg;
+mod store;
+mod walk;
+
+pub use engine::{Engine, EngineError, EngineSettings};
+pub use queue::{Orders, OrdersSettings};
+pub use record::{
+    ReasoningRecord, RecordAnswer, RecordBackbone, RecordBundle, RecordModels, RecordOrder,
+    RecordResult, RecordSegment, RecordSource, RecordTarget, RecordTrace, RecordView,
+    SCHEMA_VERSION,
+};
+pub use seg::{SegIdentity, write_seg};
+pub use walk::{
+    Report, WalkError, Walked, keep_pictures, source_of, source_of_series, walk, write_whole,
+};
+
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use crate::answer::Refusal;
+use crate::archive::ArchiveError;
 use crate::dicom::{SeriesUid, SopInstanceUid, StudyUid};
 use crate::error::{ErrorKind, Finding, Kind};
 
@@ -49,6 +68,18 @@ pub enum OrderState {
 }
 
 impl OrderState {
+    /// The state as a snake-case word, as clients see it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
     /// Whether the order will not change any more.
     pub fn is_final(self) -> bool {
         match self {
@@ -58,7 +89,7 @@ impl OrderState {
     }
 }
 
-/// A step of the walk.
+/// A step of the walk, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
@@ -74,6 +105,20 @@ pub enum Step {
     Segment,
     /// Writing and storing the SEG and the record.
     Store,
+}
+
+impl Step {
+    /// The step as a snake-case word, as clients see it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Series => "series",
+            Self::Volume => "volume",
+            Self::Views => "views",
+            Self::Reason => "reason",
+            Self::Segment => "segment",
+            Self::Store => "store",
+        }
+    }
 }
 
 /// An order as it is stored.
@@ -151,11 +196,6 @@ pub struct OrderQuery {
     pub offset: usize,
 }
 
-/// The durable queue and its workers. Cheap to clone. Methods block on SQLite: call them through
-/// `threads::run_blocking` from async code.
-#[derive(Clone)]
-pub struct Orders {}
-
 /// A created order, or the one that the idempotency key already names.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Created {
@@ -163,76 +203,6 @@ pub enum Created {
     New(Order),
     /// The key was used before with the same inputs.
     Existing(Order),
-}
-
-impl Orders {
-    /// Accepts an order; returns after it is durable.
-    ///
-    /// # Errors
-    /// Empty or too long text, a full queue ([`ErrorKind::Overloaded`]), an idempotency key used
-    /// with other inputs ([`ErrorKind::Conflict`]), an unknown study.
-    pub fn create(&self, new: NewOrder) -> Result<Created, OrderError> {
-        let _ = new;
-        unimplemented!("orders room")
-    }
-
-    /// One order.
-    ///
-    /// # Errors
-    /// [`OrderError::Unknown`].
-    pub fn get(&self, id: Uuid) -> Result<Order, OrderError> {
-        let _ = id;
-        unimplemented!("orders room")
-    }
-
-    /// Orders, newest first, and how many match in all.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn list(&self, query: &OrderQuery) -> Result<(Vec<Order>, u64), OrderError> {
-        let _ = query;
-        unimplemented!("orders room")
-    }
-
-    /// Asks an order to stop; final orders stay as they are.
-    ///
-    /// # Errors
-    /// [`OrderError::Unknown`], or [`ErrorKind::Conflict`] when it is already final.
-    pub fn cancel(&self, id: Uuid) -> Result<Order, OrderError> {
-        let _ = id;
-        unimplemented!("orders room")
-    }
-
-    /// The reasoning record of a completed or refused order, as the stored JSON text.
-    ///
-    /// # Errors
-    /// [`OrderError::Unknown`], or [`ErrorKind::Conflict`] while there is none yet.
-    pub fn reasoning_record(&self, id: Uuid) -> Result<String, OrderError> {
-        let _ = id;
-        unimplemented!("orders room")
-    }
-
-    /// A stored artefact of an order: `view-1.png` … or `overlay.png`.
-    ///
-    /// # Errors
-    /// [`OrderError::Unknown`] or [`OrderError::NoArtefact`].
-    pub fn artefact(&self, id: Uuid, name: &str) -> Result<Vec<u8>, OrderError> {
-        let _ = (id, name);
-        unimplemented!("orders room")
-    }
-
-    /// Changes of all orders from now on; a slow receiver misses some and should ask again.
-    pub fn subscribe(&self) -> broadcast::Receiver<OrderEvent> {
-        unimplemented!("orders room")
-    }
-
-    /// How many orders wait and how many run.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn depth(&self) -> Result<(u64, u64), OrderError> {
-        unimplemented!("orders room")
-    }
 }
 
 /// Why an order request cannot be met.
@@ -246,15 +216,90 @@ pub enum OrderError {
     NoArtefact {
         /// The order.
         id: Uuid,
-        /// The name asked for.
+        /// The name asked for, if it is one we could have.
         name: String,
     },
+    /// No text to reason about.
+    #[error("order text is empty")]
+    EmptyText,
+    /// Too much text.
+    #[error("order text has {size_bytes} bytes; the limit is {limit_bytes}")]
+    TextTooLong {
+        /// What came.
+        size_bytes: usize,
+        /// `orders.text_size_bytes_max`.
+        limit_bytes: usize,
+    },
+    /// The study is not in the archive.
+    #[error("study {0} is not in the archive")]
+    UnknownStudy(StudyUid),
+    /// The series is not in the study.
+    #[error("series {series} is not in study {study}")]
+    UnknownSeries {
+        /// The study.
+        study: StudyUid,
+        /// The series.
+        series: SeriesUid,
+    },
+    /// Too many orders wait.
+    #[error("{waiting} orders wait already; the limit is {queue_length}")]
+    QueueFull {
+        /// How many wait.
+        waiting: u64,
+        /// `orders.queue_length`.
+        queue_length: u64,
+    },
+    /// The idempotency key names another order.
+    #[error("idempotency key belongs to order {id}, which has other inputs")]
+    KeyReused {
+        /// The order of that key.
+        id: Uuid,
+    },
+    /// Nothing to cancel.
+    #[error("order {id} is already {state}")]
+    AlreadyFinal {
+        /// The order.
+        id: Uuid,
+        /// Its state.
+        state: String,
+    },
+    /// The record is written when the order is completed or refused.
+    #[error("order {id} is {state} and has no reasoning record")]
+    NoRecord {
+        /// The order.
+        id: Uuid,
+        /// Its state.
+        state: String,
+    },
+    /// SQLite failed.
+    #[error("order database failed")]
+    Database(#[from] rusqlite::Error),
+    /// A stored value is not what it should be.
+    #[error("order database holds a malformed value")]
+    Malformed(#[from] serde_json::Error),
+    /// The archive failed.
+    #[error("archive failed")]
+    Archive(#[from] ArchiveError),
+    /// Files of an order cannot be read or written.
+    #[error("files of an order cannot be used")]
+    Io(#[from] std::io::Error),
 }
 
 impl Kind for OrderError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Unknown(_) | Self::NoArtefact { .. } => ErrorKind::NotFound,
+            Self::Unknown(_)
+            | Self::NoArtefact { .. }
+            | Self::UnknownStudy(_)
+            | Self::UnknownSeries { .. } => ErrorKind::NotFound,
+            Self::EmptyText => ErrorKind::Invalid,
+            Self::TextTooLong { .. } => ErrorKind::TooLarge,
+            Self::QueueFull { .. } => ErrorKind::Overloaded,
+            Self::KeyReused { .. } | Self::AlreadyFinal { .. } | Self::NoRecord { .. } => {
+                ErrorKind::Conflict
+            }
+            Self::Archive(error) => error.kind(),
+            Self::Database(_) | Self::Malformed(_) | Self::Io(_) => ErrorKind::Internal,
         }
     }
 }

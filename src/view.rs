@@ -5,9 +5,12 @@
 //! coronal), the front on the image's left (sagittal). The same volume gives the same bytes.
 
 mod letters;
+mod overlay;
 mod resize;
 mod slice;
 mod window;
+
+pub use overlay::{Overlay, overlay};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

@@ -1,6 +1,17 @@
-//! Try.
+//! One binary for all integration tests: the real router, real SQLite and files in temporary
+//! folders, real ONNX graphs.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod answer;
 mod archive;
 mod config;
-mod support {
-    pub mod studies;
-}
+mod dicom;
+mod dicom_seg;
+mod http;
+mod orders;
+mod process;
+mod reason;
+mod rooms;
+mod runtime;
+mod segment;
+mod support;

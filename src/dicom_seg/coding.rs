@@ -29,6 +29,34 @@ impl SegmentCoding {
         }
     }
 
+    /// The display colour as 8-bit sRGB, for pictures of our own.
+    ///
+    /// DICOM's numbers are CIELab under D50 (PS3.3 C.10.7.1.1): L* 0 to 100 and a*, b* -128 to 127
+    /// over 0 to 65535. Colours outside sRGB are clipped.
+    pub fn rgb(&self) -> [u8; 3] {
+        let [l, a, b] = self.cielab.map(|value| f64::from(value) / 65535.0);
+        let (l, a, b) = (l * 100.0, a * 255.0 - 128.0, b * 255.0 - 128.0);
+        let y = (l + 16.0) / 116.0;
+        let linear = |t: f64| if t > 6.0 / 29.0 { t.powi(3) } else { (t - 4.0 / 29.0) / 7.787 };
+        let xyz = [linear(y + a / 500.0) * 0.9642, linear(y), linear(y - b / 200.0) * 0.8249];
+        // D50 XYZ to linear sRGB (Bradford-adapted primaries).
+        let matrix = [
+            [3.133_856, -1.616_867, -0.490_615],
+            [-0.978_768, 1.916_142, 0.033_454],
+            [0.071_945, -0.228_991, 1.405_243],
+        ];
+        matrix.map(|row| {
+            let value: f64 = row.iter().zip(xyz).map(|(m, x)| m * x).sum();
+            let value = value.clamp(0.0, 1.0);
+            let gamma = if value <= 0.003_130_8 {
+                12.92 * value
+            } else {
+                1.055 * value.powf(1.0 / 2.4) - 0.055
+            };
+            (gamma * 255.0).round() as u8
+        })
+    }
+
     fn of_concept(concept: &Concept) -> Self {
         Self {
             category: concept.category.clone(),

@@ -17,6 +17,7 @@ use super::vocabulary::Vocabulary;
 pub struct Bundle {
     folder: PathBuf,
     manifest: Manifest,
+    manifest_sha256: String,
     vocabulary: Vocabulary,
 }
 
@@ -44,7 +45,9 @@ impl Bundle {
             }
             None => Vocabulary::default(),
         };
-        Ok(Self { folder: folder.to_owned(), manifest, vocabulary })
+        let manifest_sha256 = sha256_of_file(&manifest_path)
+            .map_err(|source| RuntimeError::Read { path: manifest_path, source })?;
+        Ok(Self { folder: folder.to_owned(), manifest, manifest_sha256, vocabulary })
     }
 
     /// Where the bundle lies.
@@ -55,6 +58,12 @@ impl Bundle {
     /// Everything the manifest says.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// SHA-256 of `manifest.toml`, which names the hash of every other file: one value that
+    /// identifies the whole bundle.
+    pub fn manifest_sha256(&self) -> &str {
+        &self.manifest_sha256
     }
 
     /// The concepts the bundle knows; empty when it names no vocabulary.

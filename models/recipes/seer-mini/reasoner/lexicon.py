@@ -1,0 +1,191 @@
+"""Words of orders: what people call each structure, how they abbreviate it, and how they mistype.
+
+Names and synonyms come from `concepts.py`, shared with the backbone; the lists here add the wording
+of requests. Entries of `HELD_OUT_*` never occur in training, only in the evaluation.
+"""
+import random
+import re
+
+from concepts import ABSENT, STRUCTURES
+
+STRUCTURE = {s.name: s for s in STRUCTURES}
+
+#: Abbreviations beyond the vocabulary; a side letter may stand in front ("LK", "L HC").
+ABBREVIATIONS = {
+    "cerebral white matter": ("WM", "cer WM"), "cerebral cortex": ("GM", "ctx", "cer ctx"),
+    "lateral ventricle": ("lat vent", "LatV"), "cerebellar white matter": ("cbl WM",),
+    "cerebellar cortex": ("cbl ctx", "cbl GM"), "thalamus": ("thal", "THA"), "caudate nucleus": ("caud", "CN", "NC"),
+    "putamen": ("put", "PUT"), "globus pallidus": ("GP", "pall"), "hippocampus": ("HC", "hippo", "HPC"),
+    "amygdala": ("amy", "AMG"), "nucleus accumbens": ("NAc", "NAcc"), "ventral diencephalon": ("VDC", "v DC"),
+    "basal ganglia": ("BG",), "cerebral hemisphere": ("hemi", "cer hemi"), "cerebellar hemisphere": ("cbl hemi",),
+    "brainstem": ("BS", "bstem"), "third ventricle": ("3V", "V3", "3rd vent"), "fourth ventricle": ("4V", "V4", "4th vent"),
+    "brain": ("WB", "brn"), "cerebellum": ("cbl", "CBL", "cerebell"), "ventricles": ("vents", "VS"),
+    "spinal cord": ("SC", "sp cord"), "parotid gland": ("PG", "par gl", "parotid"), "mandible": ("mand", "mandib"),
+    "larynx": ("lx", "lar"), "oesophagus": ("oes", "eso", "oesoph"), "liver": ("liv", "hep"), "spleen": ("spl",),
+    "kidney": ("kid", "K", "kidn"), "stomach": ("stom", "gastr"), "aorta": ("Ao", "AO"),
+    "vertebrae": ("verts", "vert bodies"), "sacrum": ("sacr", "S1-5"), "hip bone": ("hip", "innom"),
+    "femur": ("fem", "prox fem"), "urinary bladder": ("UB", "blad"), "lung": ("lg", "pulm"),
+}
+#: The adjective, for "left hippocampal volumetry".
+ADJECTIVES = {
+    "thalamus": "thalamic", "caudate nucleus": "caudate", "putamen": "putaminal", "globus pallidus": "pallidal",
+    "hippocampus": "hippocampal", "amygdala": "amygdalar", "cerebellum": "cerebellar", "brainstem": "brainstem",
+    "parotid gland": "parotid", "mandible": "mandibular", "larynx": "laryngeal", "oesophagus": "oesophageal",
+    "liver": "hepatic", "spleen": "splenic", "kidney": "renal", "stomach": "gastric", "aorta": "aortic",
+    "sacrum": "sacral", "femur": "femoral", "urinary bladder": "vesical", "lung": "pulmonary",
+    "vertebrae": "vertebral", "brain": "cerebral", "cerebral cortex": "cortical",
+    "lateral ventricle": "lateral ventricular", "ventricles": "ventricular",
+}
+#: Reasons for an exam of each structure, without a side.
+INDICATIONS = {
+    "hippocampus": ("memory loss", "?MTS", "suspected Alzheimer disease", "TLE work-up", "progressive dementia"),
+    "amygdala": ("temporal lobe epilepsy", "PTSD study"), "thalamus": ("DBS planning", "lacunar stroke", "essential tremor"),
+    "caudate nucleus": ("Huntington disease", "chorea, ?HD"), "putamen": ("hypertensive bleed follow-up", "Wilson disease"),
+    "globus pallidus": ("CO poisoning", "dystonia"), "basal ganglia": ("parkinsonism", "calcifications known"),
+    "lateral ventricle": ("hydrocephalus", "NPH query", "shunt check"), "ventricles": ("hydrocephalus", "shunt check"),
+    "cerebellum": ("ataxia", "cerebellar atrophy"), "cerebellar hemisphere": ("dysmetria", "PICA infarct"),
+    "brainstem": ("PSP query", "RT planning"), "brain": ("brain volume for MS trial", "skull stripping"),
+    "cerebral cortex": ("cortical atrophy", "FTD query"), "cerebral white matter": ("MS follow-up", "leukoaraiosis"),
+    "parotid gland": ("xerostomia risk, RT planning", "oropharynx ca"), "mandible": ("osteoradionecrosis risk", "RT planning"),
+    "larynx": ("hoarseness", "OAR for RT"), "oesophagus": ("dysphagia", "OAR for RT"), "spinal cord": ("OAR for RT", "cord dose"),
+    "liver": ("volumetry before hepatectomy", "cirrhosis"), "spleen": ("splenomegaly", "lymphoma"),
+    "kidney": ("donor work-up", "ADPKD, total kidney volume"), "stomach": ("bariatric follow-up",),
+    "aorta": ("aneurysm screening", "EVAR planning"), "vertebrae": ("osteoporosis", "back pain"),
+    "sacrum": ("sacroiliitis", "fall"), "hip bone": ("acetabular fracture", "pre-op planning"),
+    "femur": ("hip replacement planning", "fall"), "urinary bladder": ("bladder wall study", "retention"),
+    "lung": ("emphysema", "COVID follow-up", "lung volume"),
+}
+COMMON_INDICATIONS = ("follow-up", "pre-op", "trial baseline", "second opinion", "RT planning", "tumour board tomorrow")
+
+VERBS = ("segment", "contour", "delineate", "outline", "label", "mask", "mark", "annotate", "seg", "auto-contour",
+         "extract", "map out", "draw", "identify and segment", "measure", "get the volume of", "give me a mask of",
+         "provide a segmentation of", "create a mask for", "produce a 3D mask of", "do volumetry of", "auto-segment",
+         "separate out", "highlight", "compute the volume of", "trace around", "isolate", "carve out", "generate a label map for",
+         "quantify the volume of", "show", "show me", "find and segment", "locate and outline", "cut out", "paint")
+HELD_OUT_VERBS = ("demarcate", "pick out", "prepare a contour of", "give the outline of")
+POLITE = ("please", "pls", "kindly", "plz", "could you", "can you", "would you", "I need you to", "we would like you to",
+          "", "", "", "")
+CLOSINGS = ("", "", "", "", " thx", " thanks", " asap", " for research", " before surgery", " for RT planning",
+            " and report the volume", " compare w/ prior", " today", ", thank you", " pls", " urgently", " (3D)",
+            " at your earliest convenience", " for the study database", " for teaching")
+HELD_OUT_CLOSINGS = (" when you have time", " for the registry", " cheers")
+
+#: Exam headers by (modality, region); the header may contradict the scan, the images decide.
+EXAMS = {
+    ("MR", "head"): ("MRI brain", "MR head w/o contrast", "T1 brain", "3D T1 MPRAGE", "Brain MRI", "cMRI"),
+    ("CT", "head"): ("CT head", "NCCT brain", "cranial CT"), ("CT", "neck"): ("CT neck", "planning CT H&N", "CT head and neck"),
+    ("CT", "chest"): ("CT chest", "CT thorax", "HRCT", "CTA chest"), ("CT", "abdomen"): ("CT abdomen", "CT A/P", "abdo CT portal venous"),
+    ("CT", "pelvis"): ("CT pelvis", "pelvic CT"), ("MR", "abdomen"): ("MRI abdomen", "MR liver"),
+    ("CT", "limb"): ("CT thigh", "CT extremity"), ("MR", "limb"): ("MRI thigh", "MR soft tissue"),
+}
+#: Sentences with a side that says nothing about the target.
+SIDE_NOISE = ("right-handed", "left-handed", "{o} sided weakness", "{o} arm pain", "fell on the {o} side",
+              "port in the {o} chest wall", "{o} hip replacement 2015", "{o} facial droop")
+#: Remarks on the other side of the same structure.
+OTHER_SIDE = ("not the {o} one", "not the {o}", "{o} side not needed", "ignore the {o} {n}", "do not segment the {o} {n}",
+              "the {o} {n} is already done", "{o} {n} was normal on the prior", "leave out the {o} side", "{o} {n} known, skip it",
+              "only this side, {o} is fine")
+#: Remarks on another structure.
+OTHER_STRUCTURE = ("known {x} cyst, stable", "do not segment the {x}", "{x} already done", "prior report: {x} normal",
+                   "leave the {x} out", "the {x} is not needed", "hx of {x} surgery", "without the {x}")
+
+NOT_REQUESTS = (
+    "is there a bleed?", "any acute findings?", "what is the diagnosis", "please summarise the report", "thanks",
+    "hello", "when was this scan done?", "who is the referring doctor", "schedule a follow-up in 6 months",
+    "send the images to PACS", "is this normal?", "explain the findings to the patient", "rotate the image",
+    "call me when ready", "delete this study", "what sequence is this", "print the report", "ok", "test",
+    "is the {x} enlarged?", "what does the {x} do?", "any lesion in the {x}?", "is the {x} normal?",
+    "how big is a normal {x}?", "does the patient need surgery", "compare with last year and write a report",
+    "describe the {x}", "what is the weather", "book the patient for MRI", "write a discharge letter",
+    "has the {x} grown?", "tell me about the {x}", "which side is the stroke?", "cancel the order", "anonymise this scan",
+    "do you see a fracture?", "is anything wrong with the {x}?", "what is the slice thickness", "dictate a report", "good evening")
+HELD_OUT_NOT_REQUESTS = ("good morning", "please phone the ward", "does the {x} look fine?", "who reported this?",
+                         "translate the report", "was contrast given?")
+AMBIGUOUS = (
+    "{v} it", "{v} this", "{v} the structure", "{v} the organ", "{p} {v} the left one", "{p} {v} the right one", "{v} everything",
+    "{v} the same as last time", "{v} the usual", "need a mask", "segmentation please", "{v} the left or the right {n}",
+    "{v} the {n} on the affected side", "{v} one {n}, either side", "{v} the abnormal side", "seg pls", "{v} the area of interest",
+    "{p} {v} the ROI", "{v} that thing", "{v} the nucleus", "{v} the gland", "{v} the bone", "volumetry", "contours needed",
+    "{v} left", "{v} right", "{p} {v} the side with pain", "{v} the {n}, side as discussed", "{v} whichever {n} is bigger",
+    "{v} something useful", "{v} the part we talked about", "{p} {v} the larger {n}", "{v} L or R {n}", "{v} the structure of interest",
+    "{p} {v} the relevant anatomy", "{v} the worse {n}", "{v} the one we discussed")
+HELD_OUT_AMBIGUOUS = ("{v} the one from yesterday", "{v} the rest", "{p} {v} what matters", "{v} the better {n}")
+
+_KEYS = {a: b for a, b in zip("qwertyuiopasdfghjklzxcvbnm", "wqreytuoipsadgfhkjlxzvcnbm")}
+SIDE_TYPOS = {"left": ("lft", "letf", "leftt", "elft", "lefft"), "right": ("rigth", "rihgt", "rght", "righ", "rightt")}
+
+
+def typo(word, r):
+    """One slip of the fingers inside a word of four letters or more; side words get safe slips only."""
+    if word.lower() in SIDE_TYPOS:
+        return r.choice(SIDE_TYPOS[word.lower()])
+    if len(word) < 4 or not word.isalpha():
+        return word
+    at = r.randrange(1, len(word) - 1)
+    kind = r.randrange(5)
+    if kind == 0:
+        return word[:at] + word[at + 1:]
+    if kind == 1:
+        return word[:at] + word[at] + word[at:]
+    if kind == 2:
+        return word[:at] + word[at + 1] + word[at] + word[at + 2:]
+    if kind == 3:
+        return word[:at] + _KEYS.get(word[at].lower(), word[at]) + word[at + 1:]
+    pairs = (("ph", "f"), ("ae", "e"), ("oe", "e"), ("ll", "l"), ("pp", "p"), ("mm", "m"), ("y", "i"), ("c", "k"), ("i", "e"), ("us", "as"))
+    fitting = [pair for pair in pairs if pair[0] in word]
+    return word.replace(*r.choice(fitting), 1) if fitting else word[:at] + word[at + 1:]
+
+
+def mistype(text, r, chance):
+    """Mistypes each longer word of a text with the given chance."""
+    return re.sub(r"[A-Za-z]{4,}", lambda m: typo(m.group(), r) if r.random() < chance else m.group(), text)
+
+
+def nouns(structure):
+    return (structure.name, *structure.synonyms)
+
+
+def mention(name, side, r, short=0.0):
+    """What a person writes for a structure and a side ("left", "right", "both" or None).
+
+    `short` is the chance of an abbreviation.
+    """
+    structure = STRUCTURE[name]
+    if r.random() < short:
+        noun = r.choice(ABBREVIATIONS[name])
+        if side == "both":
+            return r.choice((f"bilat {noun}", f"{noun} b/l", f"B/L {noun}", f"{noun}s", f"{noun} L+R", f"both {noun}", f"{noun} bilat"))
+        if side is None:
+            return noun
+        letter = side[0].upper()
+        return r.choice((f"{letter} {noun}", f"{letter} {noun}", f"{side[:1]}t {noun}", f"{noun} {letter}", f"({letter}) {noun}",
+                         f"{letter}. {noun}", f"{side} {noun}", f"{noun} {side[:1]}t", f"{letter}-{noun}"))
+    noun = name if r.random() < 0.5 else r.choice(nouns(structure))
+    if side is None:
+        return noun
+    if side == "both":
+        plural = structure.plural
+        return r.choice((plural, plural, f"both {plural}", f"both {plural}", f"bilateral {plural}", f"left and right {noun}", noun,
+                         f"{plural} on both sides", f"{noun} bilaterally", f"left and right {plural}", f"{noun} both sides",
+                         f"bilateral {noun}", f"{plural} (both)", f"{plural}, L and R", *structure.both_synonyms))
+    short_side = side[0] + "t"
+    return r.choice((f"{side} {noun}",) * 5 + (
+        f"{short_side} {noun}", f"{side[0]} {noun}", f"{side[0].upper()} {noun}", f"{noun} on the {side}", f"{noun}, {side}",
+        f"{side}-sided {noun}", f"{noun} {side}", f"{side} side {noun}", f"{noun} of the {side} side", f"{noun} ({side})",
+        f"{noun} {short_side}", f"{noun} on the {side} side", f"{short_side}. {noun}"))
+
+
+def absent_mention(entry, r):
+    name, synonyms, _ = entry
+    word = r.choice((name, *synonyms))
+    if r.random() < 0.15 and not word.startswith(("left", "right")):
+        word = r.choice(("left ", "right ", "whole ", "the patient's ")) + word
+    return word
+
+
+def absent_terms():
+    return ABSENT
+
+
+def seeded(seed):
+    return random.Random(seed)

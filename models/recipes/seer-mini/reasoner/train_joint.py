@@ -1,0 +1,157 @@
+"""Last phase: orders about rendered scans, vision and language together.
+
+    python train_joint.py --tokenizer FILE --text CHECKPOINT --vision CHECKPOINT --pool POOL...
+        --test POOL --out CHECKPOINT --cpu-seconds 1800
+
+Several orders share the views of one scan, so that the vision tower runs once for them. Every second
+step is text alone, so that rare wordings keep coming.
+"""
+import argparse
+import os
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from tokenizers import Tokenizer
+
+import batches
+import loop
+import model as tiny
+import orders
+import pool as pools
+import train_text
+
+WEIGHTS = {"opening": 3.0, "place": 0.3, "side": 4.0, "answer": 2.0, "rest": 1.0}
+PLACES_UNKNOWN = WEIGHTS | {"place": 0.0}
+SCANS, ORDERS = 6, 4  # a batch: scans, and orders about each
+TEXT_EVERY, TEXT_BATCH = 2, 48
+AUXILIARY = 0.5
+#: The vision tower has learnt; at the full rate the language loss undoes what it knows of regions.
+VISION_FACTOR = 0.15
+LEARNING_RATE = 1.2e-3
+VIEWS, VIEW_SIZE = 4, 128
+
+
+class Task:
+    """Turns scans of a pool into batches of orders."""
+
+    def __init__(self, pool, encoder, drawers):
+        self.pool, self.encoder, self.drawers = pool, encoder, drawers
+        self.grids = batches.square_grids(VIEW_SIZE, VIEWS)
+        self.image_tokens = [batches.tokens_per_image(VIEW_SIZE)] * VIEWS
+
+    def rows(self, index, drawer, count, noisy):
+        """For each scan `count` (order, row) pairs, the short before the long."""
+        drawn = []
+        for i in index:
+            facts = self.pool.facts(i)
+            weights = WEIGHTS if self.pool.places_known(i) else PLACES_UNKNOWN
+            about = []
+            for _ in range(count):
+                order = drawer.draw(facts)
+                noise = noisy and drawer.r.random() < 0.3
+                about.append((order, (self.encoder.prompt(order.text, self.image_tokens, order.skills, noise),
+                                      *self.encoder.answer(order.trace, weights))))
+            drawn.append(sorted(about, key=lambda pair: len(pair[1][0]) + len(pair[1][1])))
+        return drawn
+
+    def draw(self, random):
+        """Two batches about the same scans, of short and of long orders; one pair in eight offers skills.
+
+        Each is (scan indices, (order, row) pairs with the orders of a scan together).
+        """
+        index = self.pool.draw(random, SCANS)
+        drawer = self.drawers[0] if random.random() < 0.875 else self.drawers[1]
+        drawn = self.rows(index, drawer, 2 * ORDERS, True)
+        return [(index, [pair for about in drawn for pair in about[part]]) for part in (slice(ORDERS), slice(ORDERS, None))]
+
+
+def forward(vl, task, index, rows, random=None):
+    """Hidden states (B, T, H), image embeddings (scans * 4, 16, H), ids and weights."""
+    ids, mask, positions, weights = batches.collate([row for _, row in rows], task.grids)
+    embeds, levels = tiny.see(vl.model.visual, tiny.patches(pools.images(task.pool, index, random)))
+    spread = lambda t: t.reshape(len(index), -1, t.shape[-1]).repeat_interleave(len(rows) // len(index), 0).flatten(0, 1)
+    hidden = tiny.read(vl, ids, mask, positions, spread(embeds), [spread(level) for level in levels])
+    return hidden, embeds, ids, weights
+
+
+def token_loss(vl, hidden, ids, weights):
+    told = weights[:, 1:] > 0
+    loss = F.cross_entropy(vl.lm_head(hidden[:, :-1][told]).float(), ids[:, 1:][told], reduction="none")
+    return (loss * weights[:, 1:][told]).sum() / weights[:, 1:][told].sum()
+
+
+@torch.no_grad()
+def check(vl, encoder, test, count=24):
+    """Teacher-forced on held-out scans and wordings: opening, target in the evidence, answer, rationale."""
+    drawer = orders.Drawer(5, held_out=True, skill_share=0.0)
+    task = Task(test, encoder, None)
+    spans = {"opening": [], "target": [], "answer": [], "rationale": [], "place": []}
+    everything = np.linspace(0, len(test) - 1, count * SCANS // 2).astype(int)
+    for start in range(0, len(everything) - SCANS + 1, SCANS):
+        index = everything[start:start + SCANS]
+        rows = [pair for about in task.rows(index, drawer, ORDERS, False) for pair in about]
+        hidden, _, ids, _ = forward(vl, task, index, rows)
+        guess = vl.lm_head(hidden[:, :-1]).argmax(-1)
+        for n, (order, (asked, answered, _)) in enumerate(rows):
+            hit = (guess[n, len(asked) - 1:len(asked) + len(answered) - 1] == torch.tensor(answered)).tolist()
+            offsets = encoder.plain.encode(order.trace).offsets
+            covers = lambda a, b: all(h for h, (x, y) in zip(hit, offsets) if x < b and y > a)
+            text, dot = order.trace, order.trace.index(".")
+            spans["opening"].append(covers(0, dot))
+            spans["answer"].append(covers(text.index("<answer>"), len(text)))
+            spans["rationale"].append(covers(text.index("<rationale>"), text.index("<answer>")))
+            if order.targets:
+                spans["target"].append(covers(dot + 2, dot + 2 + len(order.targets[0])))
+                if test.places_known(index[n // ORDERS]):
+                    spans["place"].append(covers(dot + 2 + len(order.targets[0]), text.index("</evidence>")))
+    return "| held out: " + " ".join(f"{k} {np.mean(v):.3f}({len(v)})" for k, v in spans.items())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("tokenizer", "text", "vision", "test", "out"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--pool", nargs="+", required=True)
+    parser.add_argument("--cpu-seconds", type=float, default=1800)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    tokenizer = Tokenizer.from_file(arguments.tokenizer)
+    encoder = batches.Encoder(tokenizer)
+    train, test = pools.Pool(*arguments.pool), pools.Pool(arguments.test)
+    vl = tiny.build(tiny.MINI | {"vocabulary": tokenizer.get_vocab_size()})
+    heads = pools.Heads(vl.config.text_config.hidden_size)
+    if not os.path.exists(arguments.out):
+        seeing = torch.load(arguments.vision)
+        vl.load_state_dict(torch.load(arguments.text)["model"])
+        vl.model.visual.load_state_dict(seeing["vision"])
+        heads.load_state_dict(seeing["heads"])
+    run = loop.Loop(arguments.out, {"model": vl, "heads": heads}, LEARNING_RATE, arguments.cpu_seconds,
+                    vl.model.visual, VISION_FACTOR)
+    random = np.random.default_rng(1000 + run.step)
+    task = Task(train, encoder, [orders.Drawer(2000 + run.step, skill_share=0.0), orders.Drawer(3000 + run.step, skill_share=1.0)])
+    reader, queue, waiting = orders.Drawer(4000 + run.step), [], []
+    while run.running():
+        if run.step % TEXT_EVERY == TEXT_EVERY - 1:
+            if not queue:
+                drawn = [row for _, row in train_text.rows(reader, encoder, TEXT_BATCH * 8)]
+                queue = [drawn[i:i + TEXT_BATCH] for i in range(0, len(drawn), TEXT_BATCH)]
+                random.shuffle(queue)
+            loss = train_text.loss_of(vl, batches.collate(queue.pop(), []))
+            run.update(loss, text=loss)
+            continue
+        waiting = waiting or task.draw(random)
+        index, rows = waiting.pop()
+        with torch.autocast("cpu", torch.bfloat16):
+            hidden, embeds, ids, weights = forward(vl, task, index, rows, random)
+            told = token_loss(vl, hidden, ids, weights)
+        dense, region, modality, *_ = heads.losses(embeds, train, index)
+        run.update(told + AUXILIARY * (10 * dense + region + modality), joint=told, dense=dense, region=region)
+        if run.step % 50 == 1:
+            run.report(check(vl, encoder, test) if run.step % 200 == 1 else "")
+    run.save()
+    run.report(check(vl, encoder, test, 48))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,220 @@
+//! `seer segment`: one series or NIfTI volume without a server.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use ndarray::{Array3, Zip};
+use uuid::Uuid;
+
+use super::Ended;
+use super::progress::WalkProgress;
+use crate::answer::Answer;
+use crate::app;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::dicom::Instance;
+use crate::error::Finding;
+use crate::orders::{self, Engine, ReasoningRecord, SegIdentity, Walked};
+use crate::series::{self, Modality, Series};
+use crate::telemetry::error_chain;
+use crate::threads::Cancel;
+use crate::volume::{self, Volume, nifti};
+
+/// Segments what a text asks for.
+#[derive(Debug, Args)]
+pub(super) struct Segment {
+    /// A folder or files of one DICOM series, or one .nii or .nii.gz file.
+    #[arg(required = true)]
+    input: Vec<PathBuf>,
+    /// The order, in free text.
+    #[arg(long)]
+    text: String,
+    /// Folder for segmentation.dcm (or .nii.gz), reasoning.json, overlay.png and the views.
+    #[arg(long)]
+    out: PathBuf,
+    /// Modality of a NIfTI input (CT or MR); guessed from the intensities without it.
+    #[arg(long)]
+    modality: Option<String>,
+    /// Leaves frames without any inside pixel out of the SEG.
+    #[arg(long)]
+    drop_empty_frames: bool,
+}
+
+impl Segment {
+    pub(super) fn run(self, config: &Config) -> anyhow::Result<Ended> {
+        if self.text.trim().is_empty() {
+            bail!("order text is empty");
+        }
+        let limit = config.orders.text_size_bytes_max;
+        if self.text.len() > limit {
+            bail!("order text has {} bytes; the limit is {limit}", self.text.len());
+        }
+        let (series, volume, findings) = self.read(config)?;
+        let engine = app::engine(config)?;
+        let progress = Arc::new(WalkProgress::new());
+        let showing = Arc::clone(&progress);
+        let report: orders::Report = Arc::new(move |step, done| showing.show(step, done));
+        let walked = orders::walk(&engine, &volume, &self.text, &Cancel::new(), &report);
+        progress.finish();
+        let mut walked = walked.map_err(|error| anyhow::anyhow!("{}", error.sentence()))?;
+        walked.findings.splice(0..0, findings);
+        self.write(&engine, series.as_ref(), &volume, walked)
+    }
+
+    fn read(&self, config: &Config) -> anyhow::Result<(Option<Series>, Volume, Vec<Finding>)> {
+        if let [file] = &self.input[..]
+            && is_nifti(file)
+        {
+            let modality = self.modality.as_deref().map(Modality::parse);
+            let (volume, findings) = nifti::read(file, modality)?;
+            return Ok((None, volume, findings));
+        }
+        let (instances, mut findings) = read_instances(&self.input, config)?;
+        let (series, found) = series::assemble(instances)?;
+        findings.extend(found);
+        let (volume, found) = volume::assemble(&series)?;
+        findings.extend(found);
+        Ok((Some(series), volume, findings))
+    }
+
+    fn write(
+        &self,
+        engine: &Engine,
+        series: Option<&Series>,
+        volume: &Volume,
+        mut walked: Walked,
+    ) -> anyhow::Result<Ended> {
+        std::fs::create_dir_all(&self.out)
+            .with_context(|| format!("cannot create {}", self.out.display()))?;
+        orders::keep_pictures(&self.out, volume, &walked)?;
+        let source = match series {
+            Some(series) => orders::source_of_series(series, volume),
+            None => orders::source_of(volume),
+        };
+        let mut seg = None;
+        if let (Answer::Segment(targets), Some(series)) = (&walked.answer, series) {
+            let identity = SegIdentity {
+                order_id: Uuid::now_v7(),
+                drop_empty_frames: self.drop_empty_frames,
+                at: Clock::system().now(),
+            };
+            let (written, found) =
+                orders::write_seg(engine, &identity, series, targets, &walked.masks)?;
+            walked.findings.extend(found);
+            orders::write_whole(&self.out.join("segmentation.dcm"), &written.bytes)?;
+            seg = Some(written);
+        } else if !walked.masks.is_empty() {
+            self.write_nifti(volume, &mut walked)?;
+        }
+        let mut record = walked.record(engine, &self.text, source, |_| None);
+        if let (Some(result), Some(seg)) = (&mut record.result, &seg) {
+            result.seg_series_instance_uid = Some(seg.series_uid.to_string());
+            result.seg_sop_instance_uid = Some(seg.sop_instance_uid.to_string());
+        }
+        let text = serde_json::to_string_pretty(&record)?;
+        orders::write_whole(&self.out.join("reasoning.json"), text.as_bytes())?;
+        Ok(self.tell(&record))
+    }
+
+    /// One label map, target 1, 2, 3 …; where masks overlap the later target wins, with a finding.
+    fn write_nifti(&self, volume: &Volume, walked: &mut Walked) -> anyhow::Result<()> {
+        let mut labels = Array3::<u16>::zeros(volume.voxels.dim());
+        let mut overlap_count = 0_usize;
+        for (label, mask) in (1_u16..).zip(&walked.masks) {
+            Zip::from(&mut labels).and(&mask.voxels).for_each(|target, inside| {
+                if *inside {
+                    overlap_count += usize::from(*target != 0);
+                    *target = label;
+                }
+            });
+        }
+        if overlap_count > 0 {
+            let message =
+                format!("{overlap_count} voxels lie in several targets; the later has them");
+            walked.findings.push(Finding::new("targets_overlap", message));
+        }
+        nifti::write_labels(&self.out.join("segmentation.nii.gz"), &labels, &volume.geometry)?;
+        Ok(())
+    }
+
+    fn tell(&self, record: &ReasoningRecord) -> Ended {
+        for finding in &record.findings {
+            println!("note: {}", finding.message);
+        }
+        if let Some(refusal) = &record.answer.refusal {
+            println!("refused: {}", refusal.text);
+            if let Some(rationale) = &record.trace.rationale {
+                println!("because: {rationale}");
+            }
+        }
+        for segment in record.result.iter().flat_map(|result| &result.segments) {
+            println!("{}: {:.1} ml", segment.label, segment.volume_ml);
+        }
+        println!("written to {}", self.out.display());
+        if record.answer.refusal.is_some() { Ended::Refused } else { Ended::Done }
+    }
+}
+
+fn is_nifti(path: &Path) -> bool {
+    let name = path.to_string_lossy();
+    name.ends_with(".nii") || name.ends_with(".nii.gz")
+}
+
+/// Instances of one series, and what was skipped.
+type Instances = (Vec<Arc<Instance>>, Vec<Finding>);
+
+/// Parses every file of the inputs; what is not DICOM is skipped with a finding.
+fn read_instances(input: &[PathBuf], config: &Config) -> anyhow::Result<Instances> {
+    let limits = config.dicom.limits();
+    let (mut instances, mut findings, mut last_error) = (Vec::new(), Vec::new(), None);
+    for path in files_of(input)? {
+        let bytes =
+            std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        match Instance::parse(&bytes, &limits) {
+            Ok((instance, found)) => {
+                instances.push(Arc::new(instance));
+                findings.extend(found);
+            }
+            Err(error) => {
+                let sentence = format!("{}: {}", path.display(), error_chain(&error));
+                findings.push(Finding::new("file_skipped", format!("skipped {sentence}")));
+                last_error = Some(sentence);
+            }
+        }
+    }
+    if let (true, Some(error)) = (instances.is_empty(), last_error) {
+        bail!("no DICOM instance could be read; the last file says: {error}");
+    }
+    let mut uids: Vec<_> = instances.iter().map(|i| i.identity().series.clone()).collect();
+    uids.sort();
+    uids.dedup();
+    if uids.len() > 1 {
+        bail!("input holds {} series; give the files of one", uids.len());
+    }
+    Ok((instances, findings))
+}
+
+fn files_of(input: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for path in input {
+        if path.is_dir() {
+            let entries = std::fs::read_dir(path)
+                .with_context(|| format!("cannot read folder {}", path.display()))?;
+            for entry in entries {
+                let path = entry?.path();
+                if path.is_file() {
+                    files.push(path);
+                }
+            }
+        } else {
+            files.push(path.clone());
+        }
+    }
+    files.sort();
+    if files.is_empty() {
+        bail!("no files in the input");
+    }
+    Ok(files)
+}

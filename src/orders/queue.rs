@@ -1,0 +1,367 @@
+//! The durable queue and its workers.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::broadcast;
+use tracing::{error, info, info_span, warn};
+use uuid::Uuid;
+
+use super::store::Store;
+use super::walk::{self, WalkError};
+use super::{
+    Created, Engine, NewOrder, Order, OrderError, OrderEvent, OrderFailure, OrderQuery, OrderState,
+    Step,
+};
+use crate::archive::Archive;
+use crate::clock::Clock;
+use crate::error::{ErrorKind, Kind};
+use crate::telemetry::metrics;
+use crate::threads::Cancel;
+
+/// How many changes a slow subscriber may fall behind.
+const EVENT_BACKLOG: usize = 1024;
+
+/// Settings of the queue.
+#[derive(Debug, Clone)]
+pub struct OrdersSettings {
+    /// Folder for the database and the artefacts.
+    pub path: PathBuf,
+    /// Most orders that may wait.
+    pub queue_length: u64,
+    /// How many orders run at a time.
+    pub worker_count: usize,
+    /// Longest order text, in bytes.
+    pub text_size_bytes_max: usize,
+    /// Longest run of one order.
+    pub deadline: Duration,
+    /// How often an order may be started before it fails.
+    pub attempt_count_max: u32,
+}
+
+/// The durable queue and its workers. Cheap to clone. Methods block on SQLite: call them through
+/// `threads::run_blocking` from async code.
+#[derive(Clone)]
+pub struct Orders {
+    shared: Arc<Shared>,
+}
+
+pub(super) struct Shared {
+    pub(super) settings: OrdersSettings,
+    pub(super) store: Store,
+    pub(super) archive: Archive,
+    pub(super) clock: Clock,
+    pub(super) events: broadcast::Sender<OrderEvent>,
+    running: Mutex<HashMap<Uuid, Cancel>>,
+    work: Condvar,
+    stopping: AtomicBool,
+}
+
+impl Orders {
+    /// Opens the queue; puts orders that a crash left running back into it; starts the workers.
+    /// Without an engine no worker starts and orders wait.
+    ///
+    /// # Errors
+    /// When the folder or the database cannot be used.
+    pub fn open(
+        settings: OrdersSettings,
+        archive: Archive,
+        clock: Clock,
+        engine: Option<Arc<Engine>>,
+    ) -> Result<Self, OrderError> {
+        std::fs::create_dir_all(settings.path.join("artefacts"))?;
+        let store = Store::open(&settings.path.join("orders.sqlite"))?;
+        let (requeued, failed) = store.recover(settings.attempt_count_max, clock.now())?;
+        if requeued + failed > 0 {
+            warn!(requeued, failed, "Found {} orders that a stop interrupted", requeued + failed);
+        }
+        let workers = if engine.is_some() { settings.worker_count } else { 0 };
+        let shared = Arc::new(Shared {
+            settings,
+            store,
+            archive,
+            clock,
+            events: broadcast::channel(EVENT_BACKLOG).0,
+            running: Mutex::default(),
+            work: Condvar::new(),
+            stopping: AtomicBool::new(false),
+        });
+        if let Some(engine) = engine {
+            for number in 1..=workers {
+                let (shared, engine) = (Arc::clone(&shared), Arc::clone(&engine));
+                std::thread::Builder::new()
+                    .name(format!("order-worker-{number}"))
+                    .spawn(move || shared.serve(&engine))?;
+            }
+        }
+        Ok(Self { shared })
+    }
+
+    /// Accepts an order; returns after it is durable.
+    ///
+    /// # Errors
+    /// Empty or too long text, a full queue ([`ErrorKind::Overloaded`]), an idempotency key used
+    /// with other inputs ([`ErrorKind::Conflict`]), an unknown study or series.
+    pub fn create(&self, new: NewOrder) -> Result<Created, OrderError> {
+        let shared = &self.shared;
+        let limit_bytes = shared.settings.text_size_bytes_max;
+        if new.text.trim().is_empty() {
+            return Err(OrderError::EmptyText);
+        }
+        if new.text.len() > limit_bytes {
+            return Err(OrderError::TextTooLong { size_bytes: new.text.len(), limit_bytes });
+        }
+        self.check_exists(&new)?;
+        let now = shared.clock.now();
+        let created =
+            shared.store.insert(Uuid::now_v7(), &new, now, shared.settings.queue_length)?;
+        if let Created::New(order) = &created {
+            shared.tell(order);
+            shared.work.notify_one();
+        }
+        Ok(created)
+    }
+
+    fn check_exists(&self, new: &NewOrder) -> Result<(), OrderError> {
+        let candidates = self.shared.archive.series_candidates(&new.study_uid)?;
+        if candidates.is_empty() {
+            return Err(OrderError::UnknownStudy(new.study_uid.clone()));
+        }
+        match &new.series_uid {
+            Some(series) if !candidates.iter().any(|c| c.series == *series) => {
+                Err(OrderError::UnknownSeries {
+                    study: new.study_uid.clone(),
+                    series: series.clone(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// One order.
+    ///
+    /// # Errors
+    /// [`OrderError::Unknown`].
+    pub fn get(&self, id: Uuid) -> Result<Order, OrderError> {
+        self.shared.store.get(id)
+    }
+
+    /// Orders, newest first, and how many match in all.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn list(&self, query: &OrderQuery) -> Result<(Vec<Order>, u64), OrderError> {
+        self.shared.store.list(query)
+    }
+
+    /// Asks an order to stop; final orders stay as they are. A running order stops within one
+    /// token or one patch; the answer may still say it runs.
+    ///
+    /// # Errors
+    /// [`OrderError::Unknown`], or [`ErrorKind::Conflict`] when it is already final.
+    pub fn cancel(&self, id: Uuid) -> Result<Order, OrderError> {
+        let shared = &self.shared;
+        if shared.store.cancel_queued(id, shared.clock.now())? {
+            let order = shared.store.get(id)?;
+            shared.tell(&order);
+            return Ok(order);
+        }
+        let order = shared.store.get(id)?;
+        match shared.lock_running().get(&id) {
+            Some(cancel) if !order.state.is_final() => cancel.cancel(),
+            _ if order.state.is_final() => {
+                return Err(OrderError::AlreadyFinal { id, state: order.state.word().to_owned() });
+            }
+            _ => {}
+        }
+        Ok(order)
+    }
+
+    /// The reasoning record of a completed or refused order, as the stored JSON text.
+    ///
+    /// # Errors
+    /// [`OrderError::Unknown`], or [`ErrorKind::Conflict`] while there is none yet.
+    pub fn reasoning_record(&self, id: Uuid) -> Result<String, OrderError> {
+        let order = self.get(id)?;
+        let ready = matches!(order.state, OrderState::Completed | OrderState::Refused);
+        match self.shared.store.record(id)? {
+            Some(record) if ready => Ok(record),
+            _ => Err(OrderError::NoRecord { id, state: order.state.word().to_owned() }),
+        }
+    }
+
+    /// A stored artefact of an order: `view-1.png` … or `overlay.png`.
+    ///
+    /// # Errors
+    /// [`OrderError::Unknown`] or [`OrderError::NoArtefact`].
+    pub fn artefact(&self, id: Uuid, name: &str) -> Result<Vec<u8>, OrderError> {
+        self.get(id)?;
+        let no_artefact = || OrderError::NoArtefact { id, name: name.chars().take(64).collect() };
+        if !walk::is_artefact_name(name) {
+            return Err(no_artefact());
+        }
+        match std::fs::read(self.shared.artefact_path(id).join(name)) {
+            Ok(bytes) => Ok(bytes),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(no_artefact()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Changes of all orders from now on; a slow receiver misses some and should ask again.
+    pub fn subscribe(&self) -> broadcast::Receiver<OrderEvent> {
+        self.shared.events.subscribe()
+    }
+
+    /// How many orders wait and how many run.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn depth(&self) -> Result<(u64, u64), OrderError> {
+        self.shared.store.depth()
+    }
+
+    /// Takes no further orders from the queue. Orders that run go on to their end, or start again
+    /// when the queue is opened next.
+    pub fn stop(&self) {
+        self.shared.stopping.store(true, Ordering::Relaxed);
+        self.shared.work.notify_all();
+    }
+}
+
+impl Shared {
+    fn lock_running(&self) -> MutexGuard<'_, HashMap<Uuid, Cancel>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn artefact_path(&self, id: Uuid) -> PathBuf {
+        self.settings.path.join("artefacts").join(id.to_string())
+    }
+
+    fn tell(&self, order: &Order) {
+        // Nobody listening is fine: the database has the truth.
+        let _ = self.events.send(OrderEvent {
+            order_id: order.id,
+            state: order.state,
+            step: order.step,
+            progress: order.progress,
+        });
+    }
+
+    /// A worker's life: take an order, walk it, until the queue stops.
+    fn serve(self: &Arc<Self>, engine: &Engine) {
+        while !self.stopping.load(Ordering::Relaxed) {
+            match self.claim() {
+                Ok(Some((order, cancel))) => {
+                    let span = info_span!("order", order.id = %order.id);
+                    let _entered = span.enter();
+                    self.run(engine, order, &cancel);
+                }
+                Ok(None) => self.wait(),
+                Err(error) => {
+                    error!(error = &error as &dyn std::error::Error, "Cannot take an order");
+                    std::thread::sleep(Duration::from_secs(1));
+                }
+            }
+        }
+    }
+
+    /// Claims under the lock of `running`, so that a cancel either finds the order still queued
+    /// or finds its flag.
+    fn claim(&self) -> Result<Option<(Order, Cancel)>, OrderError> {
+        let mut running = self.lock_running();
+        let Some(order) = self.store.claim(self.clock.now())? else { return Ok(None) };
+        let cancel = Cancel::new().with_deadline(Instant::now() + self.settings.deadline);
+        running.insert(order.id, cancel.clone());
+        Ok(Some((order, cancel)))
+    }
+
+    fn wait(&self) {
+        let running = self.lock_running();
+        // The timeout covers an order that arrives between the claim and the wait.
+        drop(self.work.wait_timeout(running, Duration::from_millis(250)));
+    }
+
+    fn run(self: &Arc<Self>, engine: &Engine, order: Order, cancel: &Cancel) {
+        self.tell(&order);
+        let (id, started) = (order.id, Instant::now());
+        let walked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            walk::run_order(self, engine, &order, cancel)
+        }))
+        .unwrap_or(Err(WalkError::Panicked));
+        let finished = self.conclude(order, walked);
+        self.lock_running().remove(&id);
+        match finished.and_then(|order| self.store.finish(&order)) {
+            Ok(order) => {
+                let state = order.state.word();
+                metrics::order_finished(state, started.elapsed());
+                info!(order.state = state, "Finished the order: {state}");
+                self.tell(&order);
+            }
+            // The order stays running in the database and starts again at the next opening.
+            Err(error) => {
+                error!(error = &error as &dyn std::error::Error, "Cannot finish the order");
+            }
+        }
+    }
+
+    fn conclude(
+        &self,
+        order: Order,
+        walked: Result<walk::Concluded, WalkError>,
+    ) -> Result<Order, OrderError> {
+        let mut order = Order { updated_at: self.clock.now(), step: None, ..order };
+        match walked {
+            Ok(walk::Concluded::Completed { result, findings }) => {
+                order.state = OrderState::Completed;
+                order.result = Some(result);
+                order.findings = findings;
+                order.progress = 1.0;
+            }
+            Ok(walk::Concluded::Refused { refusal, findings }) => {
+                order.state = OrderState::Refused;
+                order.refusal = Some(refusal);
+                order.findings = findings;
+                order.progress = 1.0;
+            }
+            Err(WalkError::Order(error)) => return Err(error),
+            Err(error) if error.is_cancelled() => order.state = OrderState::Cancelled,
+            Err(error) => {
+                let kind = error.kind();
+                order.state = OrderState::Failed;
+                order.error = Some(failure(kind, &error));
+                if kind == ErrorKind::Internal || kind == ErrorKind::Unavailable {
+                    error!(error = &error as &dyn std::error::Error, "The order failed");
+                } else {
+                    info!(error = &error as &dyn std::error::Error, "The order cannot be done");
+                }
+            }
+        }
+        Ok(order)
+    }
+
+    /// Notes and tells progress: `done` of the whole walk, 0 to 1.
+    pub(super) fn report(&self, id: Uuid, step: Step, done: f32) {
+        let progress = done.clamp(0.0, 1.0);
+        if let Err(error) = self.store.set_progress(id, step, progress, self.clock.now()) {
+            warn!(error = &error as &dyn std::error::Error, "Cannot note the progress");
+        }
+        let _ = self.events.send(OrderEvent {
+            order_id: id,
+            state: OrderState::Running,
+            step: Some(step),
+            progress,
+        });
+    }
+}
+
+/// The sentence shown to clients: fixed for faults of ours, the error's own otherwise.
+fn failure(kind: ErrorKind, error: &WalkError) -> OrderFailure {
+    let message = match kind {
+        ErrorKind::Internal => "the server failed; its log says why".to_owned(),
+        _ => error.sentence(),
+    };
+    OrderFailure { kind: kind.word().to_owned(), message }
+}

@@ -1,0 +1,100 @@
+//! The result of an order as a DICOM SEG.
+
+use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Engine, WalkError};
+use crate::answer::Target;
+use crate::dicom::SopInstanceUid;
+use crate::dicom_seg::{
+    self, BundleIdentity, EmptyFrames, Provenance, SegInput, SegObject, SegOptions, SegmentCoding,
+    SegmentInput, Tracking,
+};
+use crate::error::Finding;
+use crate::runtime::Bundle;
+use crate::series::Series;
+use crate::volume::{self, Mask};
+
+/// What a SEG derives its identity and dates from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegIdentity {
+    /// The order; the UIDs derive from it, so that a second run makes no second result.
+    pub order_id: Uuid,
+    /// Leave frames without any inside pixel out.
+    pub drop_empty_frames: bool,
+    /// When.
+    pub at: OffsetDateTime,
+}
+
+/// Writes the masks of an answer's targets, one segment each, on the frames of their series.
+///
+/// # Errors
+/// When a mask does not cover the series or the object would be malformed.
+pub fn write_seg(
+    engine: &Engine,
+    identity: &SegIdentity,
+    series: &Series,
+    targets: &[Target],
+    masks: &[Mask],
+) -> Result<(SegObject, Vec<Finding>), WalkError> {
+    let on_source = masks
+        .iter()
+        .map(|mask| volume::onto_source(mask, series))
+        .collect::<Result<Vec<_>, _>>()?;
+    let order_hash = order_hash(identity.order_id);
+    let algorithm_name = engine.backbone_bundle().manifest().name.clone();
+    let mut findings = Vec::new();
+    let mut segments = Vec::new();
+    for (number, (target, mask)) in (1..).zip(targets.iter().zip(&on_source)) {
+        let (coding, finding) = SegmentCoding::of(target, number);
+        findings.extend(finding);
+        segments.push(SegmentInput {
+            label: target.name().to_owned(),
+            mask,
+            coding,
+            tracking: Tracking::derive(&order_hash, number),
+            algorithm_name: algorithm_name.clone(),
+        });
+    }
+    let input = SegInput {
+        series,
+        segments,
+        provenance: provenance(engine, order_hash.clone()),
+        created: identity.at,
+        options: SegOptions {
+            empty_frames: match identity.drop_empty_frames {
+                true => EmptyFrames::Drop,
+                false => EmptyFrames::Keep,
+            },
+        },
+    };
+    let (seg, found) = dicom_seg::write(&input)?;
+    findings.extend(found);
+    Ok((seg, findings))
+}
+
+/// Stands for the order in objects that leave the server.
+fn order_hash(order_id: Uuid) -> String {
+    hex::encode(&Sha256::digest(order_id.as_bytes())[..16])
+}
+
+fn provenance(engine: &Engine, order_hash: String) -> Provenance {
+    Provenance {
+        backbone: identity_of(engine.backbone_bundle()),
+        reasoner: Some(identity_of(engine.reasoner_bundle())),
+        skill_round: None,
+        server_version: env!("CARGO_PKG_VERSION").to_owned(),
+        order_hash,
+        device_uid: SopInstanceUid::derive(&["device", env!("CARGO_PKG_VERSION")]).to_string(),
+    }
+}
+
+fn identity_of(bundle: &Bundle) -> BundleIdentity {
+    let manifest = bundle.manifest();
+    BundleIdentity {
+        name: manifest.name.clone(),
+        version: manifest.version.clone(),
+        sha256: bundle.manifest_sha256().to_owned(),
+    }
+}

@@ -1,0 +1,200 @@
+//! The walk through the real server: STOW-RS, order, events, SEG and record.
+
+use futures_util::StreamExt;
+use seer::dicom::{DicomLimits, Instance, SeriesUid};
+use serde_json::{Value, json};
+
+use crate::support::Server;
+
+#[tokio::test]
+async fn sample_study_and_a_sentence_become_a_seg_and_a_record() {
+    let server = Server::start().await;
+    let study = server.stow_sample().await;
+    let body = json!({ "study_uid": study, "text": "pls outline the lt hippocampus" });
+    let (status, order) = server.post_json("/api/v1/orders", &body).await;
+    assert_eq!(status, 202, "{order}");
+    let id = order["id"].as_str().unwrap().to_owned();
+
+    let states = follow(&server, &id).await;
+    assert_eq!(states.last().map(String::as_str), Some("completed"), "{states:?}");
+    let (_, record) = server.get_json(&format!("/api/v1/orders/{id}/reasoning")).await;
+    assert_eq!(record["answer"]["targets"][0]["concept"], "left hippocampus", "{record:#}");
+    assert_eq!(record["trace"]["format_ok"], true);
+    assert_eq!(record["source"]["sop_instance_uids"].as_array().unwrap().len(), 80);
+    let volume_ml = record["result"]["segments"][0]["volume_ml"].as_f64().unwrap();
+    assert!((0.3..20.0).contains(&volume_ml), "a hippocampus has a few ml, not {volume_ml}");
+
+    let seg = server
+        .client
+        .get(format!("{}/api/v1/orders/{id}/segmentation", server.base))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(seg.headers()["content-type"], "application/dicom");
+    let bytes = seg.bytes().await.unwrap();
+    let (instance, _) = Instance::parse(&bytes, &DicomLimits::default()).unwrap();
+    assert_eq!(instance.identity().study.as_str(), study);
+    let result = &record["result"];
+    assert_eq!(instance.identity().sop_instance.as_str(), result["seg_sop_instance_uid"]);
+
+    let overlay = server
+        .client
+        .get(format!("{}/api/v1/orders/{id}/artefacts/overlay.png", server.base))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(&overlay.bytes().await.unwrap()[1..4], b"PNG");
+}
+
+#[tokio::test]
+async fn left_is_left_in_the_patient() {
+    let server = Server::start().await;
+    let study = server.stow_sample().await;
+    for (text, left) in [("segment the left putamen", true), ("segment the right putamen", false)] {
+        let body = json!({ "study_uid": study, "text": text });
+        let (_, order) = server.post_json("/api/v1/orders", &body).await;
+        let id = order["id"].as_str().unwrap().to_owned();
+        let order = server.wait(&id).await;
+        assert_eq!(order["state"], "completed", "{order:#}");
+        let seg = server
+            .client
+            .get(format!("{}/api/v1/orders/{id}/segmentation", server.base))
+            .send()
+            .await
+            .unwrap()
+            .bytes()
+            .await
+            .unwrap();
+        let (_, record) = server.get_json(&format!("/api/v1/orders/{id}/reasoning")).await;
+        let source = record["source"]["series_instance_uid"].as_str().unwrap();
+        let x = mean_patient_x(&server, &seg, source);
+        assert_eq!(x > 0.0, left, "{text}: mask lies at LPS x = {x:.1} mm");
+    }
+}
+
+/// The mean LPS x of the first segment, through our own SEG reader.
+fn mean_patient_x(server: &Server, seg: &[u8], source: &str) -> f64 {
+    let (instance, _) = Instance::parse(seg, &DicomLimits::default()).unwrap();
+    let study = instance.identity().study.clone();
+    let source = SeriesUid::parse(source).unwrap();
+    let instances = server.app.archive.load_series(&study, &source).unwrap();
+    let (series, _) = seer::series::assemble(instances).unwrap();
+    let (volume, _) = seer::volume::assemble(&series).unwrap();
+    let (segments, _) = seer::dicom_seg::read(&instance, &series).unwrap();
+    let (mut sum, mut count) = (0.0, 0.0);
+    for ((slice, row, column), inside) in segments[0].mask.indexed_iter() {
+        if *inside {
+            let at = seer::geometry::VoxelPoint([slice as f64, row as f64, column as f64]);
+            sum += volume.geometry.voxel_to_patient().apply(at).0[0];
+            count += 1.0;
+        }
+    }
+    assert!(count > 0.0, "the mask is empty");
+    sum / count
+}
+
+#[tokio::test]
+async fn refuses_what_is_not_in_the_scan_and_keeps_the_record() {
+    let server = Server::start().await;
+    let study = server.stow_sample().await;
+    let body = json!({ "study_uid": study, "text": "please contour the liver" });
+    let (_, order) = server.post_json("/api/v1/orders", &body).await;
+    let id = order["id"].as_str().unwrap().to_owned();
+    let order = server.wait(&id).await;
+    assert_eq!(order["state"], "refused", "{order:#}");
+    assert_eq!(order["refusal"]["reason"], "out_of_region");
+    let (status, record) = server.get_json(&format!("/api/v1/orders/{id}/reasoning")).await;
+    assert_eq!(status, 200);
+    assert!(record.get("result").is_none(), "{record:#}");
+    let (status, problem) = server.get_json(&format!("/api/v1/orders/{id}/segmentation")).await;
+    assert_eq!(status, 409, "{problem}");
+}
+
+#[tokio::test]
+async fn same_idempotency_key_names_the_same_order() {
+    let server = Server::with(|_| {}, None).await;
+    let study = server.stow_sample().await;
+    let send = |text: &'static str| {
+        server
+            .client
+            .post(format!("{}/api/v1/orders", server.base))
+            .header("idempotency-key", "k-1")
+            .json(&json!({ "study_uid": study, "text": text }))
+            .send()
+    };
+    let first: Value = send("left hippocampus").await.unwrap().json().await.unwrap();
+    let again: Value = send("left hippocampus").await.unwrap().json().await.unwrap();
+    assert_eq!(first["id"], again["id"]);
+    assert_eq!(send("right hippocampus").await.unwrap().status(), 409);
+}
+
+#[tokio::test]
+async fn full_queue_says_503_and_when_to_come_back() {
+    let server = Server::with(|config| config.orders.queue_length = 2, None).await;
+    let study = server.stow_sample().await;
+    let body = json!({ "study_uid": study, "text": "left hippocampus" });
+    for _ in 0..2 {
+        assert_eq!(server.post_json("/api/v1/orders", &body).await.0, 202);
+    }
+    let refused = server
+        .client
+        .post(format!("{}/api/v1/orders", server.base))
+        .json(&body)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(refused.status(), 503);
+    assert!(refused.headers().contains_key("retry-after"));
+    assert_eq!(refused.headers()["content-type"], "application/problem+json");
+}
+
+#[tokio::test]
+async fn waiting_order_can_be_cancelled_once() {
+    let server = Server::with(|_| {}, None).await;
+    let study = server.stow_sample().await;
+    let body = json!({ "study_uid": study, "text": "left hippocampus" });
+    let (_, order) = server.post_json("/api/v1/orders", &body).await;
+    let path = format!("/api/v1/orders/{}/cancel", order["id"].as_str().unwrap());
+    let (status, cancelled) = server.post_json(&path, &json!({})).await;
+    assert!((200..300).contains(&status), "{status} {cancelled}");
+    assert_eq!(cancelled["state"], "cancelled");
+    assert_eq!(server.post_json(&path, &json!({})).await.0, 409);
+}
+
+#[tokio::test]
+async fn bad_orders_name_the_thing_and_the_value() {
+    let server = Server::with(|_| {}, None).await;
+    let study = server.stow_sample().await;
+    let long = "x".repeat(100_000);
+    let rows = [
+        (json!({ "study_uid": study, "text": "  " }), 400, "empty"),
+        (json!({ "study_uid": study, "text": long }), 413, "100000"),
+        (json!({ "study_uid": "1.2.3", "text": "liver" }), 404, "1.2.3"),
+        (json!({ "study_uid": "1..2", "text": "liver" }), 400, "StudyUid"),
+        (json!({ "text": "liver" }), 400, "study_uid"),
+    ];
+    for (body, expected, word) in rows {
+        let (status, problem) = server.post_json("/api/v1/orders", &body).await;
+        assert_eq!(status, expected, "{problem}");
+        let detail = problem["detail"].as_str().unwrap_or_default();
+        assert!(detail.contains(word), "{detail:?} does not say {word:?}");
+    }
+}
+
+/// Follows server-sent events to the end; gives the states in order.
+async fn follow(server: &Server, id: &str) -> Vec<String> {
+    let url = format!("{}/api/v1/orders/{id}/events", server.base);
+    let mut stream = server.client.get(url).send().await.unwrap().bytes_stream();
+    let (mut pending, mut states) = (String::new(), Vec::new());
+    while let Some(chunk) = stream.next().await {
+        pending.push_str(&String::from_utf8_lossy(&chunk.unwrap()));
+        while let Some(end) = pending.find('\n') {
+            let line: String = pending.drain(..=end).collect();
+            if let Some(data) = line.trim().strip_prefix("data:") {
+                let event: Value = serde_json::from_str(data.trim()).unwrap();
+                states.push(event["state"].as_str().unwrap().to_owned());
+            }
+        }
+    }
+    states
+}
