@@ -2,9 +2,11 @@
 
     python evaluate.py --bundle FOLDER --data DATA --pool TEST_POOL --out REPORT.json
 
-Greedy, free decoding (the server's closed vocabulary is not used, so these are lower bounds).
+Greedy decoding, free, or with `--closed` inside the answer held to the grammar and the vocabulary as the
+server does it.
 Scans: painted MR of two held-out heads, whole real volumes of data sets that training never saw, and
-held-out cases of the others. Wordings: `Drawer(held_out=True)`, half of the verbs and templates new.
+held-out cases of the others. Wordings: `Drawer(held_out=True)`, half of the verbs and templates new; with `--usual` those of the training,
+in new combinations.
 """
 import argparse
 import collections
@@ -26,6 +28,7 @@ import prepare_data
 import sources
 import traces
 import views
+from model import IM_END
 from traces import CONCEPTS, Facts
 
 TRACE = re.compile(r"<evidence>(MR|CT) of the ([a-z ]+)\.(.*)</evidence><rationale>(.+)</rationale><answer>(.+)</answer>", re.S)
@@ -100,6 +103,35 @@ def compare(order, kind, value):
     return "both for one" if "both" in side(value) ^ side(order.targets) else "wrong side"
 
 
+class ClosedAnswer:
+    """Chooses the likeliest token that can still become a valid answer; free before `<answer>`."""
+
+    def __init__(self, tokenizer):
+        self.tokenizer = tokenizer
+        self.pieces = [tokenizer.decode([k], skip_special_tokens=False) for k in range(tokenizer.get_vocab_size())]
+        self.ends = ["the " + name for name in CONCEPTS]
+        self.refusals = [f"Reject: {reason}.</answer>" for reason in traces.REASONS]
+
+    def possible(self, text):
+        """Whether `text` begins some answer."""
+        if any(r.startswith(text) for r in self.refusals) or "Segment ".startswith(text):
+            return True
+        if not text.startswith("Segment "):
+            return False
+        *done, last = text.removeprefix("Segment ").split("; ")
+        return all(d in self.ends for d in done) and len(set(done)) == len(done) and any(
+            e.startswith(last) or (e + ";").startswith(last) or (last.startswith(e) and (e + ".</answer>").startswith(last)) for e in self.ends if e not in done)
+
+    def __call__(self, tokens, logits):
+        text = self.tokenizer.decode(tokens)
+        if "<answer>" not in text:
+            return int(logits.argmax())
+        answer = text.split("<answer>", 1)[1]
+        if answer.endswith("</answer>"):
+            return IM_END
+        return next((int(k) for k in np.argsort(-logits)[:400] if self.pieces[k] and self.possible(answer + self.pieces[k])), IM_END)
+
+
 def draw_orders(drawer, facts, count):
     """Orders for one scan: most for structures that are there, in all styles; the rest refusals of each kind."""
     by_verdict = collections.defaultdict(list)
@@ -132,17 +164,21 @@ def main():
     parser.add_argument("--out", required=True)
     parser.add_argument("--orders", type=int, default=10, help="orders per scan")
     parser.add_argument("--per-kind", type=int, default=12)
+    parser.add_argument("--closed", action="store_true")
+    parser.add_argument("--usual", action="store_true")
+    parser.add_argument("--seed", type=int, default=31)
     arguments = parser.parse_args()
     graphs = host.Host(arguments.bundle)
     tokenizer = Tokenizer.from_file(f"{arguments.bundle}/tokenizer.json")
-    drawer = orders.Drawer(31, held_out=True)
+    drawer = orders.Drawer(arguments.seed, held_out=not arguments.usual)
+    choose = ClosedAnswer(tokenizer) if arguments.closed else None
     rows, started = [], time.process_time()
     for name, grey, facts in [*real_scans(arguments.data), *pool_scans(arguments.pool, arguments.per_kind)]:
         images = [np.repeat((x.astype(np.float32) / 127.5 - 1)[..., None], 3, -1) for x in grey]
         seen = graphs.see(images)
         for order in draw_orders(drawer, facts, arguments.orders):
             asked = prompt.render(order.text, [batches.tokens_per_image(grey.shape[1])] * len(grey), order.skills)
-            out, _ = graphs.generate(tokenizer.encode(asked).ids, max_tokens=160, seen=seen)
+            out, _ = graphs.generate(tokenizer.encode(asked).ids, max_tokens=160, seen=seen, choose=choose)
             text = tokenizer.decode(out)
             found = TRACE.fullmatch(text)
             kind, value = read_answer(found.group(5)) if found else ("invalid", text)

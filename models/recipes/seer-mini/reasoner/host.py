@@ -102,8 +102,12 @@ class Host:
             interp_weights=weight, segment_ids=segment))
         return embeds, levels, grids
 
-    def generate(self, ids, images=(), max_tokens=160, stop=(IM_END,), seen=None):
-        """Greedy tokens and the logits (steps, V) they were chosen from; `seen` reuses `see`."""
+    def generate(self, ids, images=(), max_tokens=160, stop=(IM_END,), seen=None, choose=None):
+        """Tokens and the logits (steps, V) they were chosen from.
+
+        `seen` reuses `see`; `choose(tokens, logits)` picks the next token, the likeliest by default.
+        """
+        choose = choose or (lambda tokens, logits: int(logits.argmax()))
         ids = np.asarray(ids)
         is_image = ids == IMAGE_PAD
         embeds = self.embed.run(None, {"input_ids": ids[None]})[0].copy()
@@ -122,7 +126,7 @@ class Host:
                 inputs_embeds=embeds, attention_mask=np.ones((1, total), np.int64),
                 position_ids=positions, deepstack_embeds=deepstack, **past))
             logits.append(out[0][0, -1])
-            tokens.append(int(out[0][0, -1].argmax()))
+            tokens.append(choose(tokens, out[0][0, -1]))
             if tokens[-1] in stop or len(tokens) >= max_tokens:
                 return tokens, np.stack(logits)
             past = dict(zip(self.past_names, out[1:]))

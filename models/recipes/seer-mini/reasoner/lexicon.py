@@ -63,6 +63,11 @@ VERBS = ("segment", "contour", "delineate", "outline", "label", "mask", "mark", 
          "separate out", "highlight", "compute the volume of", "trace around", "isolate", "carve out", "generate a label map for",
          "quantify the volume of", "show", "show me", "find and segment", "locate and outline", "cut out", "paint")
 HELD_OUT_VERBS = ("demarcate", "pick out", "prepare a contour of", "give the outline of")
+#: Words that may stand around a request or in place of its verb; they teach that the carrier matters little.
+FILLERS = ("give", "want", "have", "do", "take", "see", "get", "bring", "fetch", "work on", "deliver", "return", "make", "add", "include",
+           "hi", "team", "for", "us", "me", "quick", "one", "again", "also", "just", "case", "today", "morning", "ward", "clinic", "study",
+           "series", "here", "now", "as", "soon", "possible", "important", "the", "a", "to", "with", "and", "so", "that", "we", "need",
+           "would", "like", "him", "her", "patient", "next", "step", "plan", "review", "check", "output", "result", "object", "region")
 POLITE = ("please", "pls", "kindly", "plz", "could you", "can you", "would you", "I need you to", "we would like you to",
           "", "", "", "")
 CLOSINGS = ("", "", "", "", " thx", " thanks", " asap", " for research", " before surgery", " for RT planning",

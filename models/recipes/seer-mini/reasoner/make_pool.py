@@ -30,6 +30,8 @@ SEQUENCES = {"t1": (0.85, 0.58, 0.66, 0.15, 0.08, 0.6, 0.5, 0.9), "t2": (0.38, 0
 TISSUES = ((2, 41, 7, 46, 16, 28, 60, 85), (3, 42, 8, 47, 17, 53, 18, 54), (10, 11, 12, 13, 26, 49, 50, 51, 52, 58),
            (4, 5, 14, 15, 24, 43, 44, 72, 136, 137, 163, 164), (515,), (516,), (502, 506, 507, 508, 509, 512, 514, 530), (511,))
 HEAD_CT = (28, 36, 35, 8, 950, 350, 50, -40)
+#: TotalSegmentator values of the torso scan that take up contrast medium.
+VESSELS, KIDNEYS, ORGANS = (52, 63, 64, 65, 66, 67, 68), (2, 3), (1, 5, 6, 7, 18, 19, 20)
 EXTRA_CEREBRAL = (0, 502, 506, 507, 508, 509, 511, 512, 514, 515, 516, 530)
 
 
@@ -38,6 +40,7 @@ class Painter:
 
     def __init__(self, seed):
         self.random = np.random.default_rng(seed)
+        self.wide = WIDE
 
     def between(self, low, high):
         return float(self.random.uniform(low, high))
@@ -81,6 +84,32 @@ class Painter:
         slices = np.clip(slices / max(top, 1e-6), 0, None) ** self.between(0.7, 1.4)
         return slices + self.random.standard_normal(slices.shape).astype(np.float32) * self.between(0, 0.05)
 
+    def enhancement(self, source):
+        """Hounsfield units to add to each label: contrast medium in vessels and organs, differing by organ."""
+        added = np.zeros(source.table.shape[0], np.float32)
+        phase = self.between(0, 1.5) if self.chance(0.7) else 0
+        for labels, most in ((VESSELS, 130), (KIDNEYS, 130), (ORGANS, 60)):
+            added[list(labels)] = phase * self.between(0, most)
+        added[list(ORGANS)] += self.random.normal(size=len(ORGANS)) * 10
+        return added
+
+    def with_table(self, slices):
+        """Draws the curve of a couch below the body."""
+        rows, columns = slices.shape[1:]
+        body = np.flatnonzero((slices > -300).sum((0, 2)) > 0.02 * columns)
+        if not len(body):
+            return slices
+        across = np.arange(columns) / columns - 0.5
+        half, bend, grey = self.between(0.25, 0.48), self.between(-0.35, 0.1), self.between(-50, 250)
+        for _ in range(self.random.integers(1, 3)):
+            top = body[-1] + self.between(0.0, 0.10) * rows
+            line = np.rint(top + bend * (across ** 2) * rows).astype(int)
+            for thick in range(self.random.integers(1, 3)):
+                there = (np.abs(across) < half) & (line + thick >= 0) & (line + thick < rows)
+                at = line[there] + thick, np.flatnonzero(there)
+                slices[:, at[0], at[1]] = np.where(slices[:, at[0], at[1]] < -300, grey, slices[:, at[0], at[1]])
+        return slices
+
     # Boxes
 
     def slab(self, low, high, whole, shortest):
@@ -106,7 +135,7 @@ class Painter:
     def widened(self, z_range, box, source):
         """The same box with air around it, as in a cube of 256 mm or a reconstruction wider than the body."""
         height = z_range[1] - z_range[0]
-        z_range = z_range[0] - height * self.between(0, 0.45), z_range[1] + height * self.between(0, 0.3)
+        z_range = z_range[0] - height * self.between(0, 0.6), z_range[1] + height * self.between(0, 0.45)
         low, high = -0.2 * source.shape[2], 1.2 * source.shape[2]
         z_range = (max(z_range[0], low), min(z_range[1], high)) if source.image is not None else z_range
         wider = np.array([self.between(1, 1.5), self.between(1, 1.5), (z_range[1] - z_range[0]) / height])
@@ -137,7 +166,7 @@ class Painter:
     def scan(self, source, kind):
         """One scan as a dict; see `main` for what is stored."""
         z_range, region, box = getattr(self, "lay_" + source.kind.replace("-", "_"))(source)
-        if self.chance(WIDE):
+        if self.chance(self.wide):
             z_range, box = self.widened(z_range, box, source)
         step = max(box.size[:2]) / self.between(130, 230)
         at = views.points(box, source.spacing, step)
@@ -149,6 +178,10 @@ class Painter:
         else:
             slices = views.linear(source.image, at, -1024.0 if source.modality == "CT" else 0.0)
         modality = "CT" if kind == "brain-ct" else source.modality
+        if kind == "torso":
+            slices = slices + self.enhancement(source)[labels]
+        if kind in ("torso", "chest") and self.chance(0.5):
+            slices = self.with_table(slices)
         slices = self.disturbed(slices, modality)
         grey = views.window(slices, modality, views.CT_CENTER, views.CT_WIDTH)
         fitted = np.stack([views.fit(s, 1.0, 1.0) for s in grey])
@@ -208,7 +241,7 @@ class Painter:
             if abdomen or pelvis:
                 break
         region = "abdomen and pelvis" if abdomen and pelvis else "abdomen" if abdomen else "pelvis"
-        return z_range, region, self.box(source, z_range, (0.0, 0.3), 0.10, 0.16)
+        return z_range, region, self.box(source, z_range, (0.0, 0.55), 0.10, 0.16)
 
     def lay_chest(self, source):
         z = source.body[2]
@@ -265,11 +298,15 @@ def main():
     parser.add_argument("--out", required=True)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--counts", help="scans of each kind instead of the usual, as in torso:900,brain:500")
+    parser.add_argument("--wide", type=float, default=WIDE, help="share of scans with much air around")
     parser.add_argument("--held-out", action="store_true")
     arguments = parser.parse_args()
     found = (held_out_sources if arguments.held_out else training_sources)(arguments.data)
     painter, scans, started = Painter(arguments.seed), [], time.process_time()
-    for kind, count in COUNTS.items():
+    painter.wide = arguments.wide
+    counts = {k: int(n) for k, n in (c.split(":") for c in arguments.counts.split(","))} if arguments.counts else COUNTS
+    for kind, count in counts.items():
         if kind not in found:
             continue
         for i in range(round(count * arguments.scale)):

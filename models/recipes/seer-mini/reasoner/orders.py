@@ -97,7 +97,12 @@ class Drawer:
         return self.r.choice(usual)
 
     def verb(self):
+        if not self.held_out and self.r.random() < 0.08:
+            return self.fillers(2)
         return self.pick(words.VERBS, words.HELD_OUT_VERBS)
+
+    def fillers(self, most):
+        return " ".join(self.r.choice(words.FILLERS) for _ in range(self.r.randint(1, most)))
 
     def indication(self, structure=None):
         own = words.INDICATIONS.get(structure, ())
@@ -125,6 +130,8 @@ class Drawer:
     def finish(self, text, style):
         """Distorts letters and case; returns the text and the quoted words of each mark."""
         r = self.r
+        if not self.held_out and r.random() < 0.2:
+            text = f"{self.fillers(4)} {text}" if r.random() < 0.5 else f"{text} {self.fillers(4)}"
         if style == "messy_or_misspelled":
             text = words.mistype(text, r, 0.3)
         elif r.random() < 0.15:
@@ -278,20 +285,20 @@ class Drawer:
             return self.no_request(facts)
         if u < 0.12 and terms.get(traces.AMBIGUOUS):
             return self.absent(facts, r.choice(terms[traces.AMBIGUOUS]))
-        if u < 0.22 and verdicts.get(traces.OUT_OF_REGION):
+        if u < 0.28 and verdicts.get(traces.OUT_OF_REGION):
             return self.named(facts, r.choice(verdicts[traces.OUT_OF_REGION]))
-        if u < 0.27 and terms.get(traces.OUT_OF_REGION):
+        if u < 0.34 and terms.get(traces.OUT_OF_REGION):
             return self.absent(facts, r.choice(terms[traces.OUT_OF_REGION]))
-        if u < 0.32 and verdicts.get(traces.UNSUPPORTED):
+        if u < 0.38 and verdicts.get(traces.UNSUPPORTED):
             return self.named(facts, r.choice(verdicts[traces.UNSUPPORTED]))
-        if u < 0.36 and verdicts.get(traces.NOT_VISIBLE):
+        if u < 0.41 and verdicts.get(traces.NOT_VISIBLE):
             return self.named(facts, r.choice(verdicts[traces.NOT_VISIBLE]))
         if not inside:
             fallback = verdicts.get(traces.OUT_OF_REGION) or verdicts[traces.UNSUPPORTED]
             return self.named(facts, r.choice(fallback))
-        if u < (0.37 if self.skill_share < 1 else 0.70):
+        if u < (0.42 if self.skill_share < 1 else 0.70):
             return self.taught(facts, r.choice(inside))
-        if u < 0.50 and len(inside) > 3:
+        if u < 0.52 and len(inside) > 3:
             names = r.sample(inside, r.choice((2, 2, 3)))
             if len({split_name(n)[0] for n in names}) == len(names):
                 return self.several(facts, names)

@@ -21,7 +21,7 @@ import orders
 import pool as pools
 import train_text
 
-WEIGHTS = {"opening": 3.0, "place": 0.3, "side": 4.0, "answer": 2.0, "rest": 1.0}
+WEIGHTS = {"opening": 4.0, "place": 0.3, "side": 4.0, "answer": 2.0, "rest": 1.0}
 PLACES_UNKNOWN = WEIGHTS | {"place": 0.0}
 SCANS, ORDERS = 6, 4  # a batch: scans, and orders about each
 TEXT_EVERY, TEXT_BATCH = 2, 48
