@@ -1,7 +1,7 @@
 //! Requests into calls of the other rooms, and their results into replies. Computes nothing.
 //!
 //! Routes register together with their OpenAPI entries; `openapi/openapi.json` is generated from
-//! them. [`middleware`] says in which order requests pass which layers, [`error`] how errors
+//! them. `middleware` says in which order requests pass which layers, `error` how errors
 //! become replies.
 
 mod auth;

@@ -121,13 +121,10 @@ impl ApiError {
             | ErrorKind::Cancelled => None,
         };
         match hidden {
-            Some(fixed) => Self {
-                status,
-                kind: kind_name(kind),
-                detail: fixed.to_owned(),
-                chain: Some(detail),
-            },
-            None => Self { status, kind: kind_name(kind), detail, chain: None },
+            Some(fixed) => {
+                Self { status, kind: kind.word(), detail: fixed.to_owned(), chain: Some(detail) }
+            }
+            None => Self { status, kind: kind.word(), detail, chain: None },
         }
     }
 
@@ -225,19 +222,5 @@ fn status_of(kind: ErrorKind) -> StatusCode {
         ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorKind::Overloaded | ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-    }
-}
-
-fn kind_name(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::Invalid => "invalid",
-        ErrorKind::NotFound => "not_found",
-        ErrorKind::Conflict => "conflict",
-        ErrorKind::Unsupported => "unsupported",
-        ErrorKind::TooLarge => "too_large",
-        ErrorKind::Overloaded => "overloaded",
-        ErrorKind::Cancelled => "cancelled",
-        ErrorKind::Unavailable => "unavailable",
-        ErrorKind::Internal => "internal",
     }
 }

@@ -22,7 +22,7 @@ async fn uploads_that_cannot_be_read_are_refused_and_the_server_stays_up() {
     check(MULTIPART, b"--between--\r\n".to_vec(), 400, "no instances").await;
     check(MULTIPART, vec![], 400, "ends before").await;
     check(MULTIPART, b"nothing of the kind".to_vec(), 400, "ends before").await;
-    let body = multipart(&[whole.clone()]);
+    let body = multipart(std::slice::from_ref(&whole));
     check(MULTIPART, body[..body.len() - 30].to_vec(), 400, "ends before").await;
     // Neither a header nor a preamble may grow for ever.
     let endless = [b"--between\r\nX: ".to_vec(), vec![b'x'; (4 << 20) + 4096]].concat();

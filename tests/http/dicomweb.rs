@@ -194,7 +194,7 @@ async fn metadata_answers_the_accept_header_that_ohif_sends() {
 async fn frames_are_the_pixels() {
     let server = server().await;
     let slice = Slice::new(1, 4);
-    store(&server, &[slice.clone()]).await;
+    store(&server, std::slice::from_ref(&slice)).await;
     let path = format!(
         "{STUDIES}/{}/series/{}/instances/{}/frames",
         slice.study,
@@ -221,7 +221,7 @@ async fn frames_are_the_pixels() {
 async fn an_instance_is_rendered_in_the_asked_format() {
     let server = server().await;
     let slice = Slice::new(1, 1);
-    store(&server, &[slice.clone()]).await;
+    store(&server, std::slice::from_ref(&slice)).await;
     let path = format!(
         "{STUDIES}/{}/series/{}/instances/{}/rendered",
         slice.study,
@@ -249,7 +249,7 @@ async fn an_instance_is_rendered_in_the_asked_format() {
 async fn only_the_stored_transfer_syntax_is_offered() {
     let server = server().await;
     let slice = Slice::new(1, 1);
-    store(&server, &[slice.clone()]).await;
+    store(&server, std::slice::from_ref(&slice)).await;
     let path = format!("{STUDIES}/{}", slice.study);
     let accept =
         "multipart/related; type=\"application/dicom\"; transfer-syntax=1.2.840.10008.1.2.4.90";

@@ -10,6 +10,7 @@ use crate::http::Server;
 use crate::http::dicomweb::whole_body;
 use crate::http::error::{ApiError, Problem, ReadProblems};
 use crate::http::extract::{ArtefactPath, OrderPath};
+use crate::orders::ReasoningRecord;
 use crate::threads::run_blocking;
 
 /// Retrieves the reasoning record: everything needed to audit and replay the order.
@@ -19,7 +20,7 @@ use crate::threads::run_blocking;
     tag = "orders",
     params(("id" = uuid::Uuid, Path, description = "The order")),
     responses(
-        (status = 200, description = "The record", content_type = "application/json", body = Object),
+        (status = 200, description = "The record", content_type = "application/json", body = ReasoningRecord),
         (status = 409, description = "There is none: the order is not done, failed or was cancelled", content_type = "application/problem+json", body = Problem),
         ReadProblems,
     )
@@ -53,8 +54,8 @@ pub(super) async fn segmentation(
     let orders = server.app.orders.clone();
     let order = run_blocking(move || orders.get(id)).await??;
     let Some(result) = order.result else {
-        let detail = format!("order {id} has no segmentation, it is {:?}", order.state);
-        return Err(ApiError::new(ErrorKind::Conflict, detail.to_lowercase()));
+        let detail = format!("order {id} has no segmentation, it is {}", order.state.word());
+        return Err(ApiError::new(ErrorKind::Conflict, detail));
     };
     let (series, instance) = (result.seg_series_uid, result.seg_sop_instance_uid);
     let scope = Scope::instance(order.new.study_uid, series, instance);
