@@ -266,6 +266,13 @@ fn refuses_what_makes_no_volume_and_names_the_fact() {
         }),
         "all 3 frames are localizers",
     );
+    let colour = |k: usize, o: &mut dicom_object::InMemDicomObject| {
+        put(o, tags::SAMPLES_PER_PIXEL, VR::US, 3_u16);
+        put(o, tags::PLANAR_CONFIGURATION, VR::US, 0_u16);
+        put(o, tags::PHOTOMETRIC_INTERPRETATION, VR::CS, "RGB");
+        put_pixels(o, [pixels(k), pixels(k), pixels(k)].concat());
+    };
+    check_refused(classic("MR", 3, colour), "pixels are in colour (RGB), grey is needed");
     check_refused(
         classic("MR", 3, |k, o| put(o, tags::SERIES_INSTANCE_UID, VR::UI, format!("1.2.{k}"))),
         "instances belong to 3 series, not to one",
@@ -356,7 +363,8 @@ fn masks_come_back_onto_the_frames_they_belong_to() {
         let at: [f64; 3] = std::array::from_fn(|i| position(k)[i] + k * tilt * COLUMN[i]);
         at
     };
-    let stacks: [(&str, fn(usize) -> f64, f64); 3] = [
+    type Place = fn(usize) -> f64;
+    let stacks: [(&str, Place, f64); 3] = [
         ("even", |k| k as f64, 0.0),
         ("tilted", |k| k as f64, 0.9),
         ("uneven and tilted", |k| k as f64 + if k > 3 { 0.8 * (k - 3) as f64 } else { 0.0 }, 0.5),
