@@ -4,40 +4,32 @@
 //! the shared one (PS3.3 C.7.6.16); in a classic object it lies in the root.
 
 use dicom_core::Tag;
-use dicom_dictionary_std::tags;
 use dicom_object::InMemDicomObject;
 use dicom_object::mem::InMemElement;
 
-use crate::dicom::Instance;
+use crate::dicom::{Attributes, Instance};
 
 /// Looks attributes of one frame up.
 #[derive(Clone, Copy)]
 pub(crate) struct FrameAttributes<'a> {
-    root: &'a InMemDicomObject,
-    shared: Option<&'a InMemDicomObject>,
-    own: Option<&'a InMemDicomObject>,
+    instance: &'a Instance,
+    number: u32,
 }
 
 impl<'a> FrameAttributes<'a> {
     /// Those of frame `number` (counts from 1) of `instance`.
     pub(crate) fn of(instance: &'a Instance, number: u32) -> Self {
-        let root: &InMemDicomObject = instance.object();
-        let index = usize::try_from(number).unwrap_or(usize::MAX).saturating_sub(1);
-        Self {
-            root,
-            shared: item(root, tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE, 0),
-            own: item(root, tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE, index),
-        }
+        Self { instance, number }
     }
 
     /// The element `tag` of the root of the object.
     pub(crate) fn root(&self, tag: Tag) -> Option<&'a InMemElement> {
-        filled(self.root, tag)
+        filled(self.instance.object(), tag)
     }
 
-    /// The element `tag` in the functional group `group`, the frame's own before the shared one.
+    /// The element `tag` in the functional group `group`.
     pub(crate) fn grouped(&self, group: Tag, tag: Tag) -> Option<&'a InMemElement> {
-        self.group_item(group, tag).and_then(|item| filled(item, tag))
+        filled(self.instance.functional_group(self.number, group)?, tag)
     }
 
     /// As [`Self::grouped`], with the root as the last place to look.
@@ -47,16 +39,7 @@ impl<'a> FrameAttributes<'a> {
 
     /// The element `tag` in the sequence `inner` within the functional group `group`.
     pub(crate) fn nested(&self, group: Tag, inner: Tag, tag: Tag) -> Option<&'a InMemElement> {
-        let group = self.group_item(group, inner)?;
-        filled(item(group, inner, 0)?, tag)
-    }
-
-    fn group_item(&self, group: Tag, holding: Tag) -> Option<&'a InMemDicomObject> {
-        [self.own, self.shared]
-            .into_iter()
-            .flatten()
-            .filter_map(|groups| item(groups, group, 0))
-            .find(|item| item.get(holding).is_some())
+        filled(self.instance.functional_group(self.number, group)?.item(inner)?, tag)
     }
 }
 
@@ -84,8 +67,4 @@ pub(crate) fn texts(element: &InMemElement) -> Vec<String> {
 
 fn filled(object: &InMemDicomObject, tag: Tag) -> Option<&InMemElement> {
     object.get(tag).filter(|element| !element.value().to_str().is_ok_and(|t| t.trim().is_empty()))
-}
-
-fn item(object: &InMemDicomObject, sequence: Tag, index: usize) -> Option<&InMemDicomObject> {
-    object.get(sequence)?.items()?.get(index)
 }

@@ -3,6 +3,7 @@
 use image::{ImageEncoder, Rgb, RgbImage};
 
 use super::letters::{self, GLYPH_COLUMNS, GLYPH_ROWS};
+use super::resize::Picture;
 use super::slice::{Placement, Slices};
 use super::{Fit, GreyRule, Plane, Window, grey_square};
 use crate::series::Modality;
@@ -10,6 +11,8 @@ use crate::volume::{Mask, Volume};
 
 /// Edge of one panel, in pixels.
 const PANEL: usize = 420;
+/// Between panels, in pixels.
+const GAP: usize = 12;
 /// Height of a line of the legend.
 const LINE: usize = 26;
 /// How many screen pixels a font pixel takes.
@@ -35,9 +38,9 @@ pub struct Overlay<'a> {
 /// empty. Display is radiological: the patient's right is on the picture's left.
 pub fn overlay(volume: &Volume, overlays: &[Overlay<'_>]) -> Vec<u8> {
     let height = PANEL + LINE * overlays.len() + 8;
-    let mut picture = RgbImage::new(3 * PANEL as u32, height as u32);
+    let mut picture = RgbImage::new((3 * PANEL + 2 * GAP) as u32, height as u32);
     for (panel, plane) in [Plane::Axial, Plane::Coronal, Plane::Sagittal].into_iter().enumerate() {
-        draw_panel(&mut picture, panel * PANEL, volume, overlays, plane);
+        draw_panel(&mut picture, panel * (PANEL + GAP), volume, overlays, plane);
     }
     for (line, overlay) in overlays.iter().enumerate() {
         draw_legend(&mut picture, PANEL + 8 + line * LINE, overlay);
@@ -80,7 +83,11 @@ fn draw_panel(
     for (letter, (top, x)) in
         plane.letters().into_iter().zip(letters::border_corners(PANEL, FONT_SCALE))
     {
-        write(picture, top, left + x, &letter.to_string(), [230, 230, 120]);
+        let letter = letter.to_string();
+        for (down, right) in [(0, 1), (1, 0), (1, 2), (2, 1)] {
+            write(picture, top + down, left + x + right, &letter, [0; 3]);
+        }
+        write(picture, top + 1, left + x + 1, &letter, [230, 230, 120]);
     }
 }
 
@@ -102,15 +109,20 @@ fn largest_slice(masks: &[Slices<'_, bool>]) -> Option<usize> {
     (count > 0).then_some(best)
 }
 
-/// One slice of a mask in the panel's pixels; each takes the nearest voxel.
+/// One slice of a mask in the panel's pixels, its edge drawn through the middle between voxels.
 fn square_of(mask: &Slices<'_, bool>, index: usize, placement: Placement) -> Vec<bool> {
     let slice = mask.slice(index);
+    let voxels = Picture {
+        rows: slice.nrows(),
+        columns: slice.ncols(),
+        pixels: slice.iter().map(|inside| if *inside { 255 } else { 0 }).collect(),
+    };
     let Placement { top, left, rows, columns } = placement;
+    let panel = voxels.resized(rows, columns);
     let mut square = vec![false; PANEL * PANEL];
-    for row in 0..rows {
-        for column in 0..columns {
-            let from = [row * slice.nrows() / rows, column * slice.ncols() / columns];
-            square[(top + row) * PANEL + left + column] = slice[from];
+    for (row, line) in panel.pixels.chunks_exact(columns).enumerate() {
+        for (column, share) in line.iter().enumerate() {
+            square[(top + row) * PANEL + left + column] = *share >= 128;
         }
     }
     square

@@ -2,7 +2,9 @@
 //!
 //! A triangle filter, widened when the picture shrinks (so that it does not alias), applied along
 //! rows and then along columns with 22-bit fixed-point weights and a rounding to 8 bits in
-//! between (`ImagingResample` with `Image.Resampling.BILINEAR`).
+//! between (`ImagingResample` with `Image.Resampling.BILINEAR`). Rows come first, as in every
+//! Pillow before 13; Pillow 13 takes columns first where the height shrinks much more than the
+//! width, and single pixels then differ by one grey level.
 
 /// Fraction bits of a weight: 32 bits less 8 for the pixel and 2 for overshoot.
 const PRECISION_BITS: u32 = 32 - 8 - 2;

@@ -14,6 +14,8 @@ use crate::series::{Modality, Series, SliceSpacing};
 const CT_PADDING_HU: f32 = -1024.0;
 /// How far apart, as a share of the smallest spacing, twin voxels of equal grids may lie.
 const SAME_GRID_SHARE: f64 = 0.01;
+/// How far outside a mask's outermost voxel centres a frame may reach, in voxels.
+const COVER_VOXELS: f64 = 1.01;
 
 pub(super) fn assemble(series: &Series) -> Result<(Volume, Vec<Finding>), VolumeError> {
     if series.frames.len() < 2 {
@@ -163,7 +165,7 @@ impl FramePlane {
     }
 }
 
-/// A mask that does not reach a frame's centre corners by more than a voxel says nothing of it.
+/// A mask that ends more than a voxel before a frame's corner pixels says nothing of the frame.
 fn refuse_uncovered(
     plane: &FramePlane,
     mask: &Mask,
@@ -175,8 +177,10 @@ fn refuse_uncovered(
         let row = if corner & 1 == 1 { last[0] } else { 0.0 };
         let column = if corner & 2 == 2 { last[1] } else { 0.0 };
         let VoxelPoint(at) = mask.geometry.patient_to_voxel().apply(plane.at(row, column));
-        let inside =
-            (0..3).all(|axis| at[axis] >= -1.0 && at[axis] <= mask.geometry.shape()[axis] as f64);
+        let inside = (0..3).all(|axis| {
+            let last = (mask.geometry.shape()[axis] - 1) as f64;
+            at[axis] >= -COVER_VOXELS && at[axis] <= last + COVER_VOXELS
+        });
         if !inside {
             return Err(VolumeError::NotCovered { slice_number });
         }

@@ -207,3 +207,6 @@ fn parallel_axes(
     let [a, b, c] = source_axes;
     (a != b && b != c && a != c).then_some(source_axes)
 }
+
+#[cfg(test)]
+mod tests;
