@@ -21,7 +21,7 @@ use crate::config::Config;
 #[derive(Debug, Parser)]
 #[command(name = "seer", version, about)]
 pub struct Arguments {
-    /// Settings; without it, built-in defaults and the SEER_<SECTION>__<KEY> environment.
+    /// Settings; without it, built-in defaults and the `SEER_<SECTION>__<KEY>` environment.
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(subcommand)]

@@ -137,7 +137,6 @@ impl Config {
             ("orders.text_size_bytes_max", self.orders.text_size_bytes_max as u64),
             ("orders.deadline_seconds", self.orders.deadline_seconds),
             ("orders.attempt_count_max", u64::from(self.orders.attempt_count_max)),
-            ("reasoner.deadline_seconds", self.reasoner.deadline_seconds),
         ];
         match counts.into_iter().find(|(_, count)| *count == 0) {
             Some((key, count)) => Err(bad(key, count, "at least 1")),

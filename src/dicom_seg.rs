@@ -1,10 +1,10 @@
 //! Masks into a DICOM Segmentation, and back (PS3.3 A.51).
 //!
-//! [`write`] makes one BINARY Segmentation of several segments on the frames of the source
+//! [`write()`] makes one BINARY Segmentation of several segments on the frames of the source
 //! series: rows, columns, spacing, orientation, positions and frame of reference are the
 //! source's, down to its own decimal strings. A wrong object cannot be built: everything that
 //! would make one is a [`SegError`]. The same order gives the same UIDs, so a retry never makes
-//! a second result. [`read`] brings segmentations, ours and those of other writers, back onto a
+//! a second result. [`read()`] brings segmentations, ours and those of other writers, back onto a
 //! series. This room never computes a mask.
 //!
 //! ```no_run

@@ -170,7 +170,7 @@ async fn bad_orders_name_the_thing_and_the_value() {
         (json!({ "study_uid": study, "text": "  " }), 400, "empty"),
         (json!({ "study_uid": study, "text": long }), 413, "100000"),
         (json!({ "study_uid": "1.2.3", "text": "liver" }), 404, "1.2.3"),
-        (json!({ "study_uid": "1..2", "text": "liver" }), 400, "StudyUid"),
+        (json!({ "study_uid": "1..2", "text": "liver" }), 400, "StudyInstanceUID"),
         (json!({ "text": "liver" }), 400, "study_uid"),
     ];
     for (body, expected, word) in rows {

@@ -108,8 +108,11 @@ fn case_volume(case: &serde_json::Value) -> Volume {
     }
 }
 
-/// Every case with its prompts and the reference's masks.
-fn cases() -> (Vec<String>, Vec<(serde_json::Value, Vec<Vec<bool>>)>) {
+/// A case's description and the reference's masks, one per prompt.
+type Case = (serde_json::Value, Vec<Vec<bool>>);
+
+/// The prompts, and every case.
+fn cases() -> (Vec<String>, Vec<Case>) {
     let text = std::fs::read_to_string(fixture().join("expected.json")).unwrap();
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     let packed = std::fs::read(fixture().join("expected.bin")).unwrap();

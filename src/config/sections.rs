@@ -166,8 +166,6 @@ pub struct OrderSettings {
     pub deadline_seconds: u64,
     /// How often an order is started again after the server died under it.
     pub attempt_count_max: u32,
-    /// Days that final orders are kept; 0 keeps them for ever.
-    pub retention_days: u32,
 }
 
 impl OrderSettings {
@@ -184,8 +182,7 @@ impl Default for OrderSettings {
             worker_count: 1,
             text_size_bytes_max: 8 << 10,
             deadline_seconds: 1800,
-            attempt_count_max: 3,
-            retention_days: 0,
+            attempt_count_max: 5,
         }
     }
 }
@@ -220,23 +217,16 @@ pub struct ModelSettings {
     pub reasoner: String,
     /// The bundle whose backbone is used.
     pub backbone: String,
-    /// Check every file against the manifest's SHA-256 before loading.
-    pub verify_hashes: bool,
 }
 
 impl Default for ModelSettings {
     fn default() -> Self {
-        Self {
-            folder: "models".into(),
-            reasoner: "seer-mini".into(),
-            backbone: "seer-mini".into(),
-            verify_hashes: true,
-        }
+        Self { folder: "models".into(), reasoner: "seer-mini".into(), backbone: "seer-mini".into() }
     }
 }
 
 /// `[reasoner]`: overrides of the reasoner bundle's own settings; absent ones are the bundle's.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReasonerSettings {
     /// Decode under the grammar of the trace.
@@ -249,21 +239,6 @@ pub struct ReasonerSettings {
     pub temperature: Option<f32>,
     /// Seed of the sampler.
     pub seed: u64,
-    /// Longest time for one trace.
-    pub deadline_seconds: u64,
-}
-
-impl Default for ReasonerSettings {
-    fn default() -> Self {
-        Self {
-            constrained: None,
-            closed_vocabulary: None,
-            max_new_tokens: None,
-            temperature: None,
-            seed: 0,
-            deadline_seconds: 600,
-        }
-    }
 }
 
 /// `[telemetry]`: logs and metrics.

@@ -107,7 +107,9 @@ pub fn walk(
     note_seconds(&mut seconds, Step::Reason, start.elapsed().as_secs_f64());
 
     metrics::trace_written(trace.decoding.prompt_token_count, trace.decoding.token_count);
-    let (answer, findings) = info_span!("answer").in_scope(|| engine.understand(&trace, text))?;
+    let (answer, mut findings) =
+        info_span!("answer").in_scope(|| engine.understand(&trace, text))?;
+    findings.extend(doubts(&trace, &answer, volume));
     let mut walked =
         Walked { views, trace, answer, masks: Vec::new(), backbone: None, findings, seconds };
     if let Answer::Segment(targets) = &walked.answer {
@@ -130,6 +132,26 @@ pub fn walk(
         walked.masks = segmentation.masks;
     }
     Ok(walked)
+}
+
+/// What a reader should doubt about an answer that is well-formed.
+fn doubts(trace: &Trace, answer: &Answer, volume: &Volume) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if trace.decoding.finish_reason == "length" {
+        let count = trace.decoding.token_count;
+        let message = format!("the trace was cut at {count} tokens and its ending was forced");
+        findings.push(Finding::new("trace_cut", message));
+    }
+    let Answer::Segment(targets) = answer else { return findings };
+    let modality = volume.modality.code();
+    for concept in targets.iter().filter_map(|target| target.concept.as_ref()) {
+        if !concept.modalities.is_empty() && !concept.modalities.iter().any(|m| m == modality) {
+            let known = concept.modalities.join(" and ");
+            let message = format!("{} is known on {known}, the series is {modality}", concept.name);
+            findings.push(Finding::new("modality_unusual", message));
+        }
+    }
+    findings
 }
 
 /// An empty mask is a result, but one that a reader must not take for a finding of absence.
