@@ -1,9 +1,9 @@
 # docker build -t seer .                                  (CPU)
 # docker build -t seer --build-arg PROVIDER=cuda \
 #   --build-arg BASE=nvidia/cuda:13.0.2-cudnn-runtime-ubuntu24.04 .   (CUDA; run with --gpus all)
-ARG BASE=debian:trixie-slim
+ARG BASE=debian:bookworm-slim
 
-FROM rust:1.95-slim-trixie AS build
+FROM rust:1.95-slim-bookworm AS build
 RUN apt-get update && apt-get install -y --no-install-recommends python3 python3-pip
 WORKDIR /seer
 COPY . .

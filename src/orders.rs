@@ -5,13 +5,16 @@
 //! their results derive from the order's id, so running twice never makes two results.
 
 mod engine;
+mod pictures;
 mod queue;
 mod record;
+mod run;
 mod seg;
 mod store;
 mod walk;
 
 pub use engine::{Engine, EngineError, EngineSettings};
+pub use pictures::{keep_pictures, write_whole};
 pub use queue::{Orders, OrdersSettings};
 pub use record::{
     ReasoningRecord, RecordAnswer, RecordBackbone, RecordBundle, RecordModels, RecordOrder,
@@ -19,9 +22,7 @@ pub use record::{
     SCHEMA_VERSION,
 };
 pub use seg::{SegIdentity, write_seg};
-pub use walk::{
-    Report, WalkError, Walked, keep_pictures, source_of, source_of_series, walk, write_whole,
-};
+pub use walk::{Report, WalkError, Walked, source_of, source_of_series, walk};
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;

@@ -10,8 +10,10 @@ use tokio::sync::broadcast;
 use tracing::{error, info, info_span, warn};
 use uuid::Uuid;
 
+use super::pictures;
+use super::run::{self, Concluded};
 use super::store::Store;
-use super::walk::{self, WalkError};
+use super::walk::WalkError;
 use super::{
     Created, Engine, NewOrder, Order, OrderError, OrderEvent, OrderFailure, OrderQuery, OrderState,
     Step,
@@ -200,7 +202,7 @@ impl Orders {
     pub fn artefact(&self, id: Uuid, name: &str) -> Result<Vec<u8>, OrderError> {
         self.get(id)?;
         let no_artefact = || OrderError::NoArtefact { id, name: name.chars().take(64).collect() };
-        if !walk::is_artefact_name(name) {
+        if !pictures::is_artefact_name(name) {
             return Err(no_artefact());
         }
         match std::fs::read(self.shared.artefact_path(id).join(name)) {
@@ -288,7 +290,7 @@ impl Shared {
         self.tell(&order);
         let (id, started) = (order.id, Instant::now());
         let walked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            walk::run_order(self, engine, &order, cancel)
+            run::run_order(self, engine, &order, cancel)
         }))
         .unwrap_or(Err(WalkError::Panicked));
         let finished = self.conclude(order, walked);
@@ -310,17 +312,17 @@ impl Shared {
     fn conclude(
         &self,
         order: Order,
-        walked: Result<walk::Concluded, WalkError>,
+        walked: Result<Concluded, WalkError>,
     ) -> Result<Order, OrderError> {
         let mut order = Order { updated_at: self.clock.now(), step: None, ..order };
         match walked {
-            Ok(walk::Concluded::Completed { result, findings }) => {
+            Ok(Concluded::Completed { result, findings }) => {
                 order.state = OrderState::Completed;
                 order.result = Some(result);
                 order.findings = findings;
                 order.progress = 1.0;
             }
-            Ok(walk::Concluded::Refused { refusal, findings }) => {
+            Ok(Concluded::Refused { refusal, findings }) => {
                 order.state = OrderState::Refused;
                 order.refusal = Some(refusal);
                 order.findings = findings;

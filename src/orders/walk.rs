@@ -1,32 +1,28 @@
-//! The walk itself: volume and text become masks and a record.
+//! The walk itself: a volume and a text become masks and what a record says of them.
+
+mod error;
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tracing::{info, info_span};
+use tracing::info_span;
 
-use super::queue::Shared;
 use super::record::{
-    ReasoningRecord, RecordAnswer, RecordBackbone, RecordOrder, RecordResult, RecordSegment,
-    RecordSource, RecordView, SCHEMA_VERSION, note_seconds,
+    ReasoningRecord, RecordAnswer, RecordBackbone, RecordResult, RecordSegment, RecordSource,
+    RecordView, SCHEMA_VERSION, note_seconds,
 };
-use super::seg::{SegIdentity, write_seg};
-use super::{Engine, Order, OrderError, OrderResult, Step};
-use crate::answer::{Answer, AnswerError, Refusal};
-use crate::archive::{Archive, ArchiveError, Scope};
-use crate::dicom::{SeriesUid, SopInstanceUid, StudyUid};
-use crate::dicom_seg::{SegError, SegmentCoding};
-use crate::error::{ErrorKind, Finding, Kind};
-use crate::reason::{ReasonError, ReasonRequest, Trace};
-use crate::segment::SegmentError;
-use crate::series::{self, Series, SeriesCandidate, SeriesError};
-use crate::telemetry::{error_chain, metrics};
-use crate::threads::{Cancel, Progress, Stopped};
-use crate::view::{self, View, ViewError};
-use crate::volume::{self, Mask, Volume, VolumeError};
+use super::{Engine, Step};
+use crate::answer::Answer;
+use crate::error::Finding;
+use crate::reason::{ReasonRequest, Trace};
+use crate::series::Series;
+use crate::telemetry::metrics;
+use crate::threads::{Cancel, Progress};
+use crate::view::{self, View};
+use crate::volume::{Mask, Volume};
+
+pub use error::WalkError;
 
 /// Tells the step at hand and the done part of the whole walk, 0 to 1.
 pub type Report = Arc<dyn Fn(Step, f32) + Send + Sync>;
@@ -50,12 +46,6 @@ pub struct Walked {
     pub seconds: BTreeMap<String, f64>,
 }
 
-/// How an order ended, when it did not fail.
-pub(super) enum Concluded {
-    Completed { result: OrderResult, findings: Vec<Finding> },
-    Refused { refusal: Refusal, findings: Vec<Finding> },
-}
-
 /// Where each step begins and ends on the way from 0 to 1; measured on the sample study.
 fn span_of(step: Step) -> (f32, f32) {
     match step {
@@ -68,7 +58,7 @@ fn span_of(step: Step) -> (f32, f32) {
     }
 }
 
-fn begin(report: &Report, step: Step) -> Instant {
+pub(super) fn begin(report: &Report, step: Step) -> Instant {
     report(step, span_of(step).0);
     Instant::now()
 }
@@ -236,294 +226,5 @@ pub fn source_of_series(series: &Series, volume: &Volume) -> RecordSource {
         series_instance_uid: Some(series.series_uid.to_string()),
         sop_instance_uids,
         ..source_of(volume)
-    }
-}
-
-/// Walks one order from the archive back into it.
-pub(super) fn run_order(
-    shared: &Arc<Shared>,
-    engine: &Engine,
-    order: &Order,
-    cancel: &Cancel,
-) -> Result<Concluded, WalkError> {
-    if let Some(concluded) = concluded_before(shared, order)? {
-        return Ok(concluded);
-    }
-    let (reporting, id) = (Arc::clone(shared), order.id);
-    let report: Report = Arc::new(move |step, done| reporting.report(id, step, done));
-    let mut seconds = BTreeMap::new();
-
-    let start = begin(&report, Step::Series);
-    let (series, mut findings) = find_series(shared, order)?;
-    note_seconds(&mut seconds, Step::Series, start.elapsed().as_secs_f64());
-
-    cancel.check()?;
-    let start = begin(&report, Step::Volume);
-    let (volume, found) = info_span!("volume").in_scope(|| volume::assemble(&series))?;
-    findings.extend(found);
-    note_seconds(&mut seconds, Step::Volume, start.elapsed().as_secs_f64());
-    let [slices, rows, columns] = volume.geometry.shape();
-    info!(slices, rows, columns, "Assembled a volume of {slices} slices");
-
-    let mut walked = walk(engine, &volume, &order.new.text, cancel, &report)?;
-    findings.append(&mut walked.findings);
-    walked.findings = findings;
-    walked.seconds.append(&mut seconds);
-
-    cancel.check()?;
-    begin(&report, Step::Store);
-    info_span!("store").in_scope(|| conclude(shared, engine, order, &series, &volume, walked))
-}
-
-/// A stop between storing the SEG and closing the order leaves both the record and the SEG behind:
-/// the order is closed without a second walk, so that there is never a second result.
-fn concluded_before(shared: &Shared, order: &Order) -> Result<Option<Concluded>, WalkError> {
-    let Some(text) = shared.store.record(order.id)? else { return Ok(None) };
-    let record: ReasoningRecord = serde_json::from_str(&text).map_err(OrderError::from)?;
-    let (Some(result), Some(source)) = (record.result, record.source.series_instance_uid) else {
-        return Ok(None);
-    };
-    let (Some(series), Some(sop)) = (result.seg_series_instance_uid, result.seg_sop_instance_uid)
-    else {
-        return Ok(None);
-    };
-    let result = OrderResult {
-        source_series_uid: SeriesUid::parse(&source)?,
-        seg_series_uid: SeriesUid::parse(&series)?,
-        seg_sop_instance_uid: SopInstanceUid::parse(&sop)?,
-    };
-    let scope = Scope::instance(
-        order.new.study_uid.clone(),
-        result.seg_series_uid.clone(),
-        result.seg_sop_instance_uid.clone(),
-    );
-    if shared.archive.instances(&scope)?.is_empty() {
-        return Ok(None);
-    }
-    info!("Found the result of an earlier run");
-    Ok(Some(Concluded::Completed { result, findings: record.findings }))
-}
-
-fn find_series(shared: &Shared, order: &Order) -> Result<(Series, Vec<Finding>), WalkError> {
-    let _span = info_span!("series").entered();
-    let study = &order.new.study_uid;
-    let mut findings = Vec::new();
-    let series_uid = match &order.new.series_uid {
-        Some(series) => series.clone(),
-        None => {
-            let choice = series::choose(candidates(&shared.archive, study)?)?;
-            findings.push(Finding::new("series_chosen", format!("chose {}", choice.reason)));
-            choice.series_uid
-        }
-    };
-    let instances = shared.archive.load_series(study, &series_uid)?;
-    let (series, found) = series::assemble(instances)?;
-    findings.extend(found);
-    Ok((series, findings))
-}
-
-/// Describes every series of a study by the header of one instance.
-fn candidates(archive: &Archive, study: &StudyUid) -> Result<Vec<SeriesCandidate>, WalkError> {
-    let mut candidates = Vec::new();
-    for candidate in archive.series_candidates(study)? {
-        let scope = Scope::series(study.clone(), candidate.series);
-        let Some(first) = archive.instances(&scope)?.into_iter().next() else { continue };
-        let scope = Scope { instance: Some(first.sop_instance), ..scope };
-        let instance = archive.load_instance(&scope)?;
-        candidates.push(SeriesCandidate::of(&instance, candidate.instance_count as usize));
-    }
-    Ok(candidates)
-}
-
-fn conclude(
-    shared: &Shared,
-    engine: &Engine,
-    order: &Order,
-    series: &Series,
-    volume: &Volume,
-    mut walked: Walked,
-) -> Result<Concluded, WalkError> {
-    let start = Instant::now();
-    let id = order.id;
-    let folder = shared.artefact_path(id);
-    keep_pictures(&folder, volume, &walked).map_err(OrderError::from)?;
-    let seg = match &walked.answer {
-        Answer::Segment(targets) => {
-            let identity = SegIdentity {
-                order_id: id,
-                drop_empty_frames: order.new.drop_empty_frames,
-                at: shared.clock.now(),
-            };
-            let (seg, found) = write_seg(engine, &identity, series, targets, &walked.masks)?;
-            walked.findings.extend(found);
-            Some(seg)
-        }
-        Answer::Refuse(_) => None,
-    };
-    note_seconds(&mut walked.seconds, Step::Store, start.elapsed().as_secs_f64());
-    let mut record =
-        walked.record(engine, &order.new.text, source_of_series(series, volume), |n| {
-            Some(format!("/api/v1/orders/{id}/artefacts/view-{n}.png"))
-        });
-    record.order = Some(RecordOrder {
-        id,
-        created_at: order
-            .created_at
-            .format(&time::format_description::well_known::Rfc3339)
-            .unwrap_or_default(),
-        priority: order.new.priority,
-    });
-    if let (Some(result), Some(seg)) = (&mut record.result, &seg) {
-        result.seg_series_instance_uid = Some(seg.series_uid.to_string());
-        result.seg_sop_instance_uid = Some(seg.sop_instance_uid.to_string());
-    }
-    let text = serde_json::to_string_pretty(&record).map_err(OrderError::from)?;
-    // The record is durable before the SEG appears, so that no SEG is ever without one.
-    shared.store.set_record(id, &text)?;
-    let findings = walked.findings;
-    match (walked.answer, seg) {
-        (Answer::Segment(_), Some(seg)) => {
-            shared.archive.store(&seg.bytes)?;
-            let result = OrderResult {
-                source_series_uid: series.series_uid.clone(),
-                seg_series_uid: seg.series_uid,
-                seg_sop_instance_uid: seg.sop_instance_uid,
-            };
-            Ok(Concluded::Completed { result, findings })
-        }
-        (Answer::Refuse(refusal), _) => Ok(Concluded::Refused { refusal, findings }),
-        (Answer::Segment(_), None) => unreachable!("a segmented answer has a SEG"),
-    }
-}
-
-/// Writes the views and, when there are masks, the overlay as PNG files.
-///
-/// # Errors
-/// When the folder cannot be written.
-pub fn keep_pictures(folder: &Path, volume: &Volume, walked: &Walked) -> std::io::Result<()> {
-    std::fs::create_dir_all(folder)?;
-    for view in &walked.views {
-        write_whole(&folder.join(format!("view-{}.png", view.number)), &view.png())?;
-    }
-    if let (Answer::Segment(targets), false) = (&walked.answer, walked.masks.is_empty()) {
-        let overlays: Vec<view::Overlay<'_>> = targets
-            .iter()
-            .zip(&walked.masks)
-            .map(|(target, mask)| view::Overlay {
-                mask,
-                label: target.name().to_owned(),
-                rgb: SegmentCoding::of(target, 1).0.rgb(),
-            })
-            .collect();
-        write_whole(&folder.join("overlay.png"), &view::overlay(volume, &overlays))?;
-    }
-    Ok(())
-}
-
-/// Writes beside the file and renames, so that a reader sees all of it or nothing.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
-}
-
-/// Whether a name is one that [`keep_pictures`] writes; anything else never reaches a path.
-pub(super) fn is_artefact_name(name: &str) -> bool {
-    let number = name.strip_prefix("view-").and_then(|rest| rest.strip_suffix(".png"));
-    name == "overlay.png"
-        || number
-            .is_some_and(|n| (1..=3).contains(&n.len()) && n.bytes().all(|b| b.is_ascii_digit()))
-}
-
-/// Why a walk ended without a result.
-#[derive(Debug, thiserror::Error)]
-pub enum WalkError {
-    /// Asked to stop, or out of time.
-    #[error(transparent)]
-    Stopped(#[from] Stopped),
-    /// The archive could not give or take instances.
-    #[error("archive failed")]
-    Archive(#[from] ArchiveError),
-    /// A UID we derived or stored is malformed.
-    #[error("stored identity is malformed")]
-    Dicom(#[from] crate::dicom::DicomError),
-    /// No series to segment.
-    #[error("no series to segment")]
-    Series(#[from] SeriesError),
-    /// The series is no volume.
-    #[error("series is not a volume")]
-    Volume(#[from] VolumeError),
-    /// No views.
-    #[error("views cannot be rendered")]
-    View(#[from] ViewError),
-    /// No trace.
-    #[error("reasoner failed")]
-    Reason(#[from] ReasonError),
-    /// No answer in the trace.
-    #[error("trace has no answer")]
-    Answer(#[from] AnswerError),
-    /// No masks.
-    #[error("backbone failed")]
-    Segment(#[from] SegmentError),
-    /// No SEG.
-    #[error("segmentation cannot be written")]
-    Seg(#[from] SegError),
-    /// The order's own bookkeeping failed; the order starts again later.
-    #[error("order cannot be kept")]
-    Order(#[from] OrderError),
-    /// A bug of ours.
-    #[error("the walk panicked")]
-    Panicked,
-}
-
-impl WalkError {
-    /// Whether somebody asked to stop (a passed deadline is a failure).
-    pub(super) fn is_cancelled(&self) -> bool {
-        self.stopped() == Some(Stopped::Cancelled)
-    }
-
-    fn stopped(&self) -> Option<Stopped> {
-        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);
-        while let Some(error) = cause {
-            if let Some(stopped) = error.downcast_ref::<Stopped>() {
-                return Some(*stopped);
-            }
-            // `transparent` errors hide themselves from the chain.
-            if let Some(Self::Stopped(stopped)) = error.downcast_ref::<Self>() {
-                return Some(*stopped);
-            }
-            cause = error.source();
-        }
-        None
-    }
-
-    /// The whole chain as one sentence, for people.
-    pub fn sentence(&self) -> String {
-        error_chain(self)
-    }
-}
-
-impl Kind for WalkError {
-    fn kind(&self) -> ErrorKind {
-        if self.stopped().is_some() {
-            return ErrorKind::Cancelled;
-        }
-        match self {
-            Self::Stopped(_) => ErrorKind::Cancelled,
-            Self::Archive(error) => error.kind(),
-            Self::Dicom(error) => error.kind(),
-            Self::Series(error) => error.kind(),
-            Self::Volume(error) => error.kind(),
-            Self::View(error) => error.kind(),
-            Self::Reason(error) => error.kind(),
-            Self::Answer(error) => error.kind(),
-            Self::Segment(error) => error.kind(),
-            Self::Seg(error) => error.kind(),
-            Self::Order(error) => error.kind(),
-            Self::Panicked => ErrorKind::Internal,
-        }
     }
 }

@@ -1,0 +1,184 @@
+//! One order, from the archive through the walk and back into the archive.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tracing::{info, info_span};
+
+use super::pictures::keep_pictures;
+use super::queue::Shared;
+use super::record::{ReasoningRecord, RecordOrder, note_seconds};
+use super::seg::{SegIdentity, write_seg};
+use super::walk::{Report, WalkError, Walked, begin, source_of_series, walk};
+use super::{Engine, Order, OrderError, OrderResult, Step};
+use crate::answer::{Answer, Refusal};
+use crate::archive::{Archive, Scope};
+use crate::dicom::{SeriesUid, SopInstanceUid, StudyUid};
+use crate::error::Finding;
+use crate::series::{self, Series, SeriesCandidate};
+use crate::threads::Cancel;
+use crate::volume::{self, Volume};
+
+/// How an order ended, when it did not fail.
+pub(super) enum Concluded {
+    Completed { result: OrderResult, findings: Vec<Finding> },
+    Refused { refusal: Refusal, findings: Vec<Finding> },
+}
+
+/// Walks one order from the archive back into it.
+pub(super) fn run_order(
+    shared: &Arc<Shared>,
+    engine: &Engine,
+    order: &Order,
+    cancel: &Cancel,
+) -> Result<Concluded, WalkError> {
+    if let Some(concluded) = concluded_before(shared, order)? {
+        return Ok(concluded);
+    }
+    let (reporting, id) = (Arc::clone(shared), order.id);
+    let report: Report = Arc::new(move |step, done| reporting.report(id, step, done));
+    let mut seconds = BTreeMap::new();
+
+    let start = begin(&report, Step::Series);
+    let (series, mut findings) = find_series(shared, order)?;
+    note_seconds(&mut seconds, Step::Series, start.elapsed().as_secs_f64());
+
+    cancel.check()?;
+    let start = begin(&report, Step::Volume);
+    let (volume, found) = info_span!("volume").in_scope(|| volume::assemble(&series))?;
+    findings.extend(found);
+    note_seconds(&mut seconds, Step::Volume, start.elapsed().as_secs_f64());
+    let [slices, rows, columns] = volume.geometry.shape();
+    info!(slices, rows, columns, "Assembled a volume of {slices} slices");
+
+    let mut walked = walk(engine, &volume, &order.new.text, cancel, &report)?;
+    findings.append(&mut walked.findings);
+    walked.findings = findings;
+    walked.seconds.append(&mut seconds);
+
+    cancel.check()?;
+    begin(&report, Step::Store);
+    info_span!("store").in_scope(|| conclude(shared, engine, order, &series, &volume, walked))
+}
+
+/// A stop between storing the SEG and closing the order leaves both the record and the SEG behind:
+/// the order is closed without a second walk, so that there is never a second result.
+fn concluded_before(shared: &Shared, order: &Order) -> Result<Option<Concluded>, WalkError> {
+    let Some(text) = shared.store.record(order.id)? else { return Ok(None) };
+    let record: ReasoningRecord = serde_json::from_str(&text).map_err(OrderError::from)?;
+    let (Some(result), Some(source)) = (record.result, record.source.series_instance_uid) else {
+        return Ok(None);
+    };
+    let (Some(series), Some(sop)) = (result.seg_series_instance_uid, result.seg_sop_instance_uid)
+    else {
+        return Ok(None);
+    };
+    let result = OrderResult {
+        source_series_uid: SeriesUid::parse(&source)?,
+        seg_series_uid: SeriesUid::parse(&series)?,
+        seg_sop_instance_uid: SopInstanceUid::parse(&sop)?,
+    };
+    let scope = Scope::instance(
+        order.new.study_uid.clone(),
+        result.seg_series_uid.clone(),
+        result.seg_sop_instance_uid.clone(),
+    );
+    if shared.archive.instances(&scope)?.is_empty() {
+        return Ok(None);
+    }
+    info!("Found the result of an earlier run");
+    Ok(Some(Concluded::Completed { result, findings: record.findings }))
+}
+
+fn find_series(shared: &Shared, order: &Order) -> Result<(Series, Vec<Finding>), WalkError> {
+    let _span = info_span!("series").entered();
+    let study = &order.new.study_uid;
+    let mut findings = Vec::new();
+    let series_uid = match &order.new.series_uid {
+        Some(series) => series.clone(),
+        None => {
+            let choice = series::choose(candidates(&shared.archive, study)?)?;
+            findings.push(Finding::new("series_chosen", format!("chose {}", choice.reason)));
+            choice.series_uid
+        }
+    };
+    let instances = shared.archive.load_series(study, &series_uid)?;
+    let (series, found) = series::assemble(instances)?;
+    findings.extend(found);
+    Ok((series, findings))
+}
+
+/// Describes every series of a study by the header of one instance.
+fn candidates(archive: &Archive, study: &StudyUid) -> Result<Vec<SeriesCandidate>, WalkError> {
+    let mut candidates = Vec::new();
+    for candidate in archive.series_candidates(study)? {
+        let scope = Scope::series(study.clone(), candidate.series);
+        let Some(first) = archive.instances(&scope)?.into_iter().next() else { continue };
+        let scope = Scope { instance: Some(first.sop_instance), ..scope };
+        let instance = archive.load_instance(&scope)?;
+        candidates.push(SeriesCandidate::of(&instance, candidate.instance_count as usize));
+    }
+    Ok(candidates)
+}
+
+fn conclude(
+    shared: &Shared,
+    engine: &Engine,
+    order: &Order,
+    series: &Series,
+    volume: &Volume,
+    mut walked: Walked,
+) -> Result<Concluded, WalkError> {
+    let start = Instant::now();
+    let id = order.id;
+    let folder = shared.artefact_path(id);
+    keep_pictures(&folder, volume, &walked).map_err(OrderError::from)?;
+    let seg = match &walked.answer {
+        Answer::Segment(targets) => {
+            let identity = SegIdentity {
+                order_id: id,
+                drop_empty_frames: order.new.drop_empty_frames,
+                at: shared.clock.now(),
+            };
+            let (seg, found) = write_seg(engine, &identity, series, targets, &walked.masks)?;
+            walked.findings.extend(found);
+            Some(seg)
+        }
+        Answer::Refuse(_) => None,
+    };
+    note_seconds(&mut walked.seconds, Step::Store, start.elapsed().as_secs_f64());
+    let mut record =
+        walked.record(engine, &order.new.text, source_of_series(series, volume), |n| {
+            Some(format!("/api/v1/orders/{id}/artefacts/view-{n}.png"))
+        });
+    record.order = Some(RecordOrder {
+        id,
+        created_at: order
+            .created_at
+            .format(&time::format_description::well_known::Rfc3339)
+            .unwrap_or_default(),
+        priority: order.new.priority,
+    });
+    if let (Some(result), Some(seg)) = (&mut record.result, &seg) {
+        result.seg_series_instance_uid = Some(seg.series_uid.to_string());
+        result.seg_sop_instance_uid = Some(seg.sop_instance_uid.to_string());
+    }
+    let text = serde_json::to_string_pretty(&record).map_err(OrderError::from)?;
+    // The record is durable before the SEG appears, so that no SEG is ever without one.
+    shared.store.set_record(id, &text)?;
+    let findings = walked.findings;
+    match (walked.answer, seg) {
+        (Answer::Segment(_), Some(seg)) => {
+            shared.archive.store(&seg.bytes)?;
+            let result = OrderResult {
+                source_series_uid: series.series_uid.clone(),
+                seg_series_uid: seg.series_uid,
+                seg_sop_instance_uid: seg.sop_instance_uid,
+            };
+            Ok(Concluded::Completed { result, findings })
+        }
+        (Answer::Refuse(refusal), _) => Ok(Concluded::Refused { refusal, findings }),
+        (Answer::Segment(_), None) => unreachable!("a segmented answer has a SEG"),
+    }
+}
