@@ -32,6 +32,7 @@ use crate::answer::Refusal;
 use crate::archive::ArchiveError;
 use crate::dicom::{SeriesUid, SopInstanceUid, StudyUid};
 use crate::error::{ErrorKind, Finding, Kind};
+use crate::series::SeriesError;
 
 /// What somebody asks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -242,6 +243,9 @@ pub enum OrderError {
         /// The series.
         series: SeriesUid,
     },
+    /// Nothing in the study can be segmented.
+    #[error("study has no series to segment")]
+    Unsuitable(#[from] SeriesError),
     /// Too many orders wait.
     #[error("{waiting} orders wait already; the limit is {queue_length}")]
     QueueFull {
@@ -300,6 +304,7 @@ impl Kind for OrderError {
                 ErrorKind::Conflict
             }
             Self::Archive(error) => error.kind(),
+            Self::Unsuitable(error) => error.kind(),
             Self::Database(_) | Self::Malformed(_) | Self::Io(_) => ErrorKind::Internal,
         }
     }

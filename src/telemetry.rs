@@ -67,8 +67,14 @@ where
     installed.map_err(|_| TelemetryError::Installed)
 }
 
+/// ONNX Runtime tells of every session and operator at `info`; unless the filter names it, only
+/// its warnings are logged.
 fn filter(text: &str) -> Result<EnvFilter, TelemetryError> {
-    EnvFilter::try_new(text).map_err(|error| TelemetryError::Filter {
+    let whole = match text.contains("ort=") {
+        true => text.to_owned(),
+        false => format!("{text},ort=warn"),
+    };
+    EnvFilter::try_new(whole).map_err(|error| TelemetryError::Filter {
         text: text.to_owned(),
         message: error.to_string(),
     })

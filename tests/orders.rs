@@ -198,3 +198,17 @@ async fn follow(server: &Server, id: &str) -> Vec<String> {
     }
     states
 }
+
+#[tokio::test]
+async fn study_that_no_walk_could_segment_is_refused_at_once() {
+    let server = Server::with(|_| {}, None).await;
+    let (status, stored) = server.stow(&crate::support::sample_study()[..1]).await;
+    assert_eq!(status, 200, "{stored}");
+    let study = crate::support::study_of(&stored);
+    let body = json!({ "study_uid": study, "text": "left hippocampus" });
+    let (status, problem) = server.post_json("/api/v1/orders", &body).await;
+    assert!((400..500).contains(&status), "{status} {problem}");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("has 1 image"), "{detail}");
+    assert!(server.app.orders.list(&Default::default()).unwrap().0.is_empty());
+}

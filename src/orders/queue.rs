@@ -21,6 +21,7 @@ use super::{
 use crate::archive::Archive;
 use crate::clock::Clock;
 use crate::error::{ErrorKind, Kind};
+use crate::series;
 use crate::telemetry::metrics;
 use crate::threads::Cancel;
 
@@ -106,7 +107,8 @@ impl Orders {
     ///
     /// # Errors
     /// Empty or too long text, a full queue ([`ErrorKind::Overloaded`]), an idempotency key used
-    /// with other inputs ([`ErrorKind::Conflict`]), an unknown study or series.
+    /// with other inputs ([`ErrorKind::Conflict`]), an unknown study or series, a study without a
+    /// series that can be segmented.
     pub fn create(&self, new: NewOrder) -> Result<Created, OrderError> {
         let shared = &self.shared;
         let limit_bytes = shared.settings.text_size_bytes_max;
@@ -116,7 +118,7 @@ impl Orders {
         if new.text.len() > limit_bytes {
             return Err(OrderError::TextTooLong { size_bytes: new.text.len(), limit_bytes });
         }
-        self.check_exists(&new)?;
+        self.check_series(&new)?;
         let now = shared.clock.now();
         let created =
             shared.store.insert(Uuid::now_v7(), &new, now, shared.settings.queue_length)?;
@@ -127,20 +129,21 @@ impl Orders {
         Ok(created)
     }
 
-    fn check_exists(&self, new: &NewOrder) -> Result<(), OrderError> {
-        let candidates = self.shared.archive.series_candidates(&new.study_uid)?;
+    /// Refuses what no walk could do, before anybody waits for it.
+    fn check_series(&self, new: &NewOrder) -> Result<(), OrderError> {
+        let mut candidates = run::candidates(&self.shared.archive, &new.study_uid)?;
         if candidates.is_empty() {
             return Err(OrderError::UnknownStudy(new.study_uid.clone()));
         }
-        match &new.series_uid {
-            Some(series) if !candidates.iter().any(|c| c.series == *series) => {
-                Err(OrderError::UnknownSeries {
-                    study: new.study_uid.clone(),
-                    series: series.clone(),
-                })
+        if let Some(series) = &new.series_uid {
+            candidates.retain(|candidate| candidate.series_uid == *series);
+            if candidates.is_empty() {
+                let (study, series) = (new.study_uid.clone(), series.clone());
+                return Err(OrderError::UnknownSeries { study, series });
             }
-            _ => Ok(()),
         }
+        series::choose(candidates)?;
+        Ok(())
     }
 
     /// One order.

@@ -13,7 +13,7 @@ use super::seg::{SegIdentity, write_seg};
 use super::walk::{Report, WalkError, Walked, begin, source_of_series, walk};
 use super::{Engine, Order, OrderError, OrderResult, Step};
 use crate::answer::{Answer, Refusal};
-use crate::archive::{Archive, Scope};
+use crate::archive::{Archive, ArchiveError, Scope};
 use crate::dicom::{SeriesUid, SopInstanceUid, StudyUid};
 use crate::error::Finding;
 use crate::series::{self, Series, SeriesCandidate};
@@ -110,7 +110,10 @@ fn find_series(shared: &Shared, order: &Order) -> Result<(Series, Vec<Finding>),
 }
 
 /// Describes every series of a study by the header of one instance.
-fn candidates(archive: &Archive, study: &StudyUid) -> Result<Vec<SeriesCandidate>, WalkError> {
+pub(super) fn candidates(
+    archive: &Archive,
+    study: &StudyUid,
+) -> Result<Vec<SeriesCandidate>, ArchiveError> {
     let mut candidates = Vec::new();
     for candidate in archive.series_candidates(study)? {
         let scope = Scope::series(study.clone(), candidate.series);

@@ -16,7 +16,7 @@ async fn give(server: &Server, body: &Value) -> Response {
 async fn with_study() -> (Server, Value) {
     let server = server().await;
     let slice = Slice::new(1, 1);
-    store(&server, std::slice::from_ref(&slice)).await;
+    store(&server, &[slice.clone(), Slice::new(1, 2)]).await;
     (server, json!({ "study_uid": slice.study, "text": "outline the left hippocampus" }))
 }
 
@@ -107,7 +107,7 @@ async fn orders_that_cannot_be_met_are_refused_with_the_reason() {
 async fn a_full_queue_says_when_to_try_again() {
     let server = server_with(|config| config.orders.queue_length = 2).await;
     let slice = Slice::new(1, 1);
-    store(&server, std::slice::from_ref(&slice)).await;
+    store(&server, &[slice.clone(), Slice::new(1, 2)]).await;
     let body = json!({ "study_uid": slice.study, "text": "outline it" });
     for _ in 0..2 {
         accepted(give(&server, &body).await).await;

@@ -44,7 +44,8 @@ async fn logs_and_metrics_say_nothing_of_the_patient() {
     let captured = captured();
     let server = server().await;
     let slice = Slice::new(41, 1);
-    let body = multipart(&[slice.bytes(), slice.bytes()[..400].to_vec()]);
+    let parts = [slice.bytes(), Slice::new(41, 2).bytes(), slice.bytes()[..400].to_vec()];
+    let body = multipart(&parts);
     assert_eq!(post(&server, STUDIES, MULTIPART, body).await.status(), StatusCode::ACCEPTED);
     let search = format!("{STUDIES}?PatientName={PATIENT_NAME}&PatientID={PATIENT_ID}");
     assert_eq!(get(&server, &search, "*/*").await.status(), StatusCode::OK);
