@@ -1,7 +1,7 @@
 """Trains the segmenter on brain MR (synthesised), head-and-neck CT, torso CT and chest CT together.
 
 usage: python train_segmenter.py --cache CACHE --text DIR --out DIR --stage coarse --minutes 36
-       python train_segmenter.py --cache CACHE --text DIR --out DIR --stage fine --minutes 40
+       python train_segmenter.py --cache CACHE --text DIR --out DIR --stage fine --minutes 35
 
 `coarse` is 4 mm, `fine` is 3 mm and starts from the coarse checkpoint. A run that was cut off goes on from its last
 checkpoint. Loss: soft Dice + cross-entropy of the prompted masks at full and half resolution, and a dense

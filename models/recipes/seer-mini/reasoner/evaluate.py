@@ -16,7 +16,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pydicom
 from tokenizers import Tokenizer
 
 import batches
@@ -34,17 +33,6 @@ from traces import CONCEPTS, Facts
 TRACE = re.compile(r"<evidence>(MR|CT) of the ([a-z ]+)\.(.*)</evidence><rationale>(.+)</rationale><answer>(.+)</answer>", re.S)
 SEGMENT = re.compile(r"Segment ((?:the [^;.]+)(?:; the [^;.]+)*)\.")
 REJECT = re.compile(r"Reject: (" + "|".join(traces.REASONS) + r")\.")
-
-
-def dicom_volume(folder):
-    """(volume [x, y, z] in RAS order, spacing mm) of an axial DICOM series."""
-    slices = [pydicom.dcmread(p) for p in sorted(folder.glob("[0-9]*.dcm"))]
-    slices.sort(key=lambda s: float(s.ImagePositionPatient[2]))
-    grey = np.stack([s.pixel_array * float(getattr(s, "RescaleSlope", 1)) + float(getattr(s, "RescaleIntercept", 0)) for s in slices])
-    row, column = (float(v) for v in slices[0].PixelSpacing)
-    step = abs(float(slices[-1].ImagePositionPatient[2]) - float(slices[0].ImagePositionPatient[2])) / max(1, len(slices) - 1)
-    # Rows run to the back and columns to the left in an axial image; RAS runs the other way.
-    return grey.transpose(2, 1, 0)[::-1, ::-1].astype(np.float32), np.array([column, row, step], np.float32)
 
 
 def whole(volume, spacing, modality, region):
@@ -65,9 +53,7 @@ def real_scans(data):
         volume, spacing = sources.read(data / f"headneck-ct/{case}_ct.nii.gz")
         yield case, *whole(volume, spacing, "CT", "head and neck")
     yield "lung2", *whole(*sources.read(data / "chest-ct/pyradiomics_lung2_ct.nii.gz"), "CT", "chest")
-    for folder, modality, region in (("ct-abdomen-contrast-ge", "CT", "abdomen"), ("ct-torso-empty-uids-siemens-j2k", "CT", "abdomen"),
-                                     ("mr-liver-adc-toshiba", "MR", "abdomen")):
-        yield folder, *whole(*dicom_volume(data / "dicom" / folder), modality, region)
+    yield "mr-liver-adc-toshiba", *whole(*sources.dicom_volume(data / "dicom" / "mr-liver-adc-toshiba"), "MR", "abdomen")
 
 
 def pool_scans(path, per_kind):

@@ -10,21 +10,22 @@ from concepts import ABSENT, STRUCTURES
 
 STRUCTURE = {s.name: s for s in STRUCTURES}
 
-#: Abbreviations beyond the vocabulary; a side letter may stand in front ("LK", "L HC").
+#: Abbreviations beyond the vocabulary; a side letter may stand in front ("L HC"). None is the beginning of a word of
+#: another concept or one letter away from one: "hip" for the hip bone drew mistyped hippocampi to it.
 ABBREVIATIONS = {
     "cerebral white matter": ("WM", "cer WM"), "cerebral cortex": ("GM", "ctx", "cer ctx"),
     "lateral ventricle": ("lat vent", "LatV"), "cerebellar white matter": ("cbl WM",),
     "cerebellar cortex": ("cbl ctx", "cbl GM"), "thalamus": ("thal", "THA"), "caudate nucleus": ("caud", "CN", "NC"),
     "putamen": ("put", "PUT"), "globus pallidus": ("GP", "pall"), "hippocampus": ("HC", "hippo", "HPC"),
     "amygdala": ("amy", "AMG"), "nucleus accumbens": ("NAc", "NAcc"), "ventral diencephalon": ("VDC", "v DC"),
-    "basal ganglia": ("BG",), "cerebral hemisphere": ("hemi", "cer hemi"), "cerebellar hemisphere": ("cbl hemi",),
+    "basal ganglia": ("BG",), "cerebral hemisphere": ("cer hemi", "crbr hemi"), "cerebellar hemisphere": ("cbl hemi",),
     "brainstem": ("BS", "bstem"), "third ventricle": ("3V", "V3", "3rd vent"), "fourth ventricle": ("4V", "V4", "4th vent"),
-    "brain": ("WB", "brn"), "cerebellum": ("cbl", "CBL", "cerebell"), "ventricles": ("vents", "VS"),
+    "brain": ("WB", "brn"), "cerebellum": ("cbl", "CBL"), "ventricles": ("vents",),
     "spinal cord": ("SC", "sp cord"), "parotid gland": ("PG", "par gl", "parotid"), "mandible": ("mand", "mandib"),
-    "larynx": ("lx", "lar"), "oesophagus": ("oes", "eso", "oesoph"), "liver": ("liv", "hep"), "spleen": ("spl",),
-    "kidney": ("kid", "K", "kidn"), "stomach": ("stom", "gastr"), "aorta": ("Ao", "AO"),
-    "vertebrae": ("verts", "vert bodies"), "sacrum": ("sacr", "S1-5"), "hip bone": ("hip", "innom"),
-    "femur": ("fem", "prox fem"), "urinary bladder": ("UB", "blad"), "lung": ("lg", "pulm"),
+    "larynx": ("lx",), "oesophagus": ("oes", "eso", "oesoph"), "liver": ("liv",), "spleen": ("spl",),
+    "kidney": ("kid", "kidn"), "stomach": ("stom", "gastr"), "aorta": ("Ao", "AO"),
+    "vertebrae": ("verts", "vert bodies"), "sacrum": ("sacr", "S1-5"), "hip bone": ("innom", "os cox"),
+    "femur": ("fem", "prox fem"), "urinary bladder": ("UB", "blad"), "lung": ("lg",),
 }
 #: The adjective, for "left hippocampal volumetry".
 ADJECTIVES = {
@@ -117,6 +118,16 @@ AMBIGUOUS = (
 HELD_OUT_AMBIGUOUS = ("{v} the one from yesterday", "{v} the rest", "{p} {v} what matters", "{v} the better {n}")
 
 _KEYS = {a: b for a, b in zip("qwertyuiopasdfghjklzxcvbnm", "wqreytuoipsadgfhkjlxzvcnbm")}
+#: Names that orders use most, drawn more often.
+COMMON = ("hippocampus", "thalamus", "putamen", "caudate nucleus", "amygdala", "cerebellum", "lateral ventricle", "ventricles",
+          "brainstem", "parotid gland", "liver", "kidney", "spleen", "lung", "urinary bladder")
+#: Words of all names: a slip must not turn one into another.
+KNOWN = {word for s in STRUCTURES for n in (s.name, s.plural, *s.synonyms) for word in n.lower().split()} | {
+    word for name, synonyms, _ in ABSENT for n in (name, *synonyms) for word in n.lower().split()}
+#: Slips that people make more than others; "hipocampus" begins like the hip bone.
+USUAL_SLIPS = {"hippocampus": ("hipocampus", "hipocampus", "hipocampus", "hypocampus", "hipocampas", "hipocampuss"),
+               "hippocampi": ("hipocampi",), "hippocampal": ("hipocampal",), "thalamus": ("thalmus", "talamus"),
+               "putamen": ("puatmen", "putaman", "putmen"), "amygdala": ("amigdala", "amygdla"), "cerebellum": ("cerebelum",)}
 SIDE_TYPOS = {"left": ("lft", "letf", "leftt", "elft", "lefft"), "right": ("rigth", "rihgt", "rght", "righ", "rightt")}
 
 
@@ -124,10 +135,19 @@ def typo(word, r):
     """One slip of the fingers inside a word of four letters or more; side words get safe slips only."""
     if word.lower() in SIDE_TYPOS:
         return r.choice(SIDE_TYPOS[word.lower()])
+    if word.lower() in USUAL_SLIPS and r.random() < 0.4:
+        return r.choice(USUAL_SLIPS[word.lower()])
     if len(word) < 4 or not word.isalpha():
         return word
+    slipped = slip(word, r)
+    if len(word) > 6 and r.random() < 0.25:
+        slipped = slip(slipped, r)
+    return word if slipped.lower() in KNOWN else slipped
+
+
+def slip(word, r):
     at = r.randrange(1, len(word) - 1)
-    kind = r.randrange(5)
+    kind = r.randrange(6)
     if kind == 0:
         return word[:at] + word[at + 1:]
     if kind == 1:
@@ -136,6 +156,10 @@ def typo(word, r):
         return word[:at] + word[at + 1] + word[at] + word[at + 2:]
     if kind == 3:
         return word[:at] + _KEYS.get(word[at].lower(), word[at]) + word[at + 1:]
+    vowels = [i for i, letter in enumerate(word) if i and letter in "aeiou"]
+    if kind == 4 and vowels:
+        at = r.choice(vowels)
+        return word[:at] + r.choice("aeiou") + word[at + 1:]
     pairs = (("ph", "f"), ("ae", "e"), ("oe", "e"), ("ll", "l"), ("pp", "p"), ("mm", "m"), ("y", "i"), ("c", "k"), ("i", "e"), ("us", "as"))
     fitting = [pair for pair in pairs if pair[0] in word]
     return word.replace(*r.choice(fitting), 1) if fitting else word[:at] + word[at + 1:]
@@ -175,7 +199,7 @@ def mention(name, side, r, short=0.0):
                          f"bilateral {noun}", f"{plural} (both)", f"{plural}, L and R", *structure.both_synonyms))
     short_side = side[0] + "t"
     return r.choice((f"{side} {noun}",) * 5 + (
-        f"{short_side} {noun}", f"{side[0]} {noun}", f"{side[0].upper()} {noun}", f"{noun} on the {side}", f"{noun}, {side}",
+        f"{short_side} {noun}", f"{short_side} {noun}", f"{side[0]} {noun}", f"{side[0].upper()} {noun}", f"{noun} on the {side}", f"{noun}, {side}",
         f"{side}-sided {noun}", f"{noun} {side}", f"{side} side {noun}", f"{noun} of the {side} side", f"{noun} ({side})",
         f"{noun} {short_side}", f"{noun} on the {side} side", f"{short_side}. {noun}"))
 

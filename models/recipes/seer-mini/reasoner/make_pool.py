@@ -40,7 +40,7 @@ class Painter:
 
     def __init__(self, seed):
         self.random = np.random.default_rng(seed)
-        self.wide = WIDE
+        self.wide, self.cube = WIDE, 0.0
 
     def between(self, low, high):
         return float(self.random.uniform(low, high))
@@ -142,6 +142,16 @@ class Painter:
         centre = np.array([*box.centre[:2], (z_range[0] + z_range[1]) / 2])
         return z_range, views.Box(centre, box.size * wider, box.tilt * 0.5, box.stretch, box.flip)
 
+    def cubed(self, z_range, box, source):
+        """A cube of about 256 mm around a brain: most of it is empty, and the first and last views often are."""
+        side, mm = self.between(200, 285), source.spacing[2]
+        room = max(0.0, side / mm - (z_range[1] - z_range[0]))
+        low = z_range[0] - self.between(0.15, 0.85) * room
+        z_range = low, low + max(side / mm, z_range[1] - z_range[0])
+        centre = np.array([*(box.centre[:2] + self.random.normal(size=2) * 8 / source.spacing[:2]), (z_range[0] + z_range[1]) / 2])
+        size = np.array([side * self.between(0.85, 1), side * self.between(0.85, 1), side])
+        return z_range, views.Box(centre, size, box.tilt * 0.7, box.stretch, box.flip)
+
     # Facts
 
     def facts(self, source, box, z_range, labels):
@@ -166,13 +176,18 @@ class Painter:
     def scan(self, source, kind):
         """One scan as a dict; see `main` for what is stored."""
         z_range, region, box = getattr(self, "lay_" + source.kind.replace("-", "_"))(source)
-        if self.chance(self.wide):
+        cube = kind in ("brain", "brain-real") and self.chance(self.cube)
+        if cube:
+            tops = [source.extent[i] for i in source.extent]
+            brain = (min(t[0] for t in tops), max(t[1] for t in tops)) if tops else (source.body[2].start, source.body[2].stop)
+            z_range, box = self.cubed(brain, box, source)
+        elif self.chance(self.wide):
             z_range, box = self.widened(z_range, box, source)
         step = max(box.size[:2]) / self.between(130, 230)
         at = views.points(box, source.spacing, step)
         labels = nearest = views.nearest(source.labels, at) if source.labels is not None else None
         if source.image is None:
-            if kind == "brain" and self.chance(0.3):  # brain-extracted
+            if cube or kind == "brain" and self.chance(0.3):  # brain-extracted
                 nearest = np.where(np.isin(labels, EXTRA_CEREBRAL), 0, labels)
             slices = self.painted(nearest, kind == "brain-ct")
         else:
@@ -180,9 +195,12 @@ class Painter:
         modality = "CT" if kind == "brain-ct" else source.modality
         if kind == "torso":
             slices = slices + self.enhancement(source)[labels]
-        if kind in ("torso", "chest") and self.chance(0.5):
+        if kind in ("torso", "chest") and self.chance(0.5) or kind == "trunk" and self.chance(0.3):
             slices = self.with_table(slices)
+        void = slices <= 0 if nearest is None else nearest == 0
         slices = self.disturbed(slices, modality)
+        if cube:
+            slices = np.where(void & self.chance(0.75), 0, np.abs(slices))  # nothing outside the brain, or noise
         grey = views.window(slices, modality, views.CT_CENTER, views.CT_WIDTH)
         fitted = np.stack([views.fit(s, 1.0, 1.0) for s in grey])
         if labels is not None:
@@ -243,6 +261,13 @@ class Painter:
         region = "abdomen and pelvis" if abdomen and pelvis else "abdomen" if abdomen else "pelvis"
         return z_range, region, self.box(source, z_range, (0.0, 0.55), 0.10, 0.16)
 
+    def lay_trunk(self, source):
+        z = source.body[2]
+        z_range = self.slab(z.start, z.stop, 0.3, 0.5 * (z.stop - z.start))
+        if source.shape[2] > 30:  # the upper part of the long one is chest
+            z_range = self.slab(z.start, z.stop - self.between(0, 0.3) * (z.stop - z.start), 0.3, 0.5 * (z.stop - z.start))
+        return z_range, "abdomen", self.box(source, z_range, (-0.15, 0.5), 0.15 if source.shape[2] > 30 else 0.03, 0.2)
+
     def lay_chest(self, source):
         z = source.body[2]
         z_range = self.slab(z.start, z.stop, 0.3, 0.55 * (z.stop - z.start))
@@ -275,6 +300,7 @@ def training_sources(data):
                                                       "brain-lesions/stroke_t2", "brain-lesions/stroke_flair",
                                                       "brain-lesions/pyradiomics_brain1_t1post", "brain-lesions/pyradiomics_brain2_t1post"))),
         "headneck": list(sources.headneck(data)), "torso": [sources.torso(data)],
+        "trunk": list(sources.trunk(data, ("ct-abdomen-contrast-ge", "ct-torso-empty-uids-siemens-j2k"))),
         "chest": list(sources.chest(data, ("chest-ct/pyradiomics_lung1", "chest-ct/lidc_0314")))
         + list(sources.chest_parts(data, ("thorax_cta", "heart_cta"))),
         "abdomen-mr": [sources.abdomen_mr(data)], "limb": list(sources.limbs(data)),
@@ -300,11 +326,12 @@ def main():
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--counts", help="scans of each kind instead of the usual, as in torso:900,brain:500")
     parser.add_argument("--wide", type=float, default=WIDE, help="share of scans with much air around")
+    parser.add_argument("--cube", type=float, default=0.0, help="share of brains that lie extracted in a cube of air")
     parser.add_argument("--held-out", action="store_true")
     arguments = parser.parse_args()
     found = (held_out_sources if arguments.held_out else training_sources)(arguments.data)
     painter, scans, started = Painter(arguments.seed), [], time.process_time()
-    painter.wide = arguments.wide
+    painter.wide, painter.cube = arguments.wide, arguments.cube
     counts = {k: int(n) for k, n in (c.split(":") for c in arguments.counts.split(","))} if arguments.counts else COUNTS
     for kind, count in counts.items():
         if kind not in found:

@@ -132,8 +132,10 @@ class Drawer:
         r = self.r
         if not self.held_out and r.random() < 0.2:
             text = f"{self.fillers(4)} {text}" if r.random() < 0.5 else f"{text} {self.fillers(4)}"
+        if style == "messy_or_misspelled" or r.random() < 0.06:
+            text = re.sub(f"{FROM}.*?{TO}", lambda m: words.mistype(m.group(), r, 0.6), text)
         if style == "messy_or_misspelled":
-            text = words.mistype(text, r, 0.3)
+            text = words.mistype(text, r, 0.2)
         elif r.random() < 0.15:
             text = words.mistype(text, r, 0.1)
         text = re.sub(r" +", " ", text).strip()
@@ -266,6 +268,11 @@ class Drawer:
                 break
         return Order(text, "abbr_or_short", traces.trace(facts, [name], rank), (name,), "segment", skills)
 
+    def usual(self, names):
+        """One of the names; common structures and single sides more often."""
+        weight = lambda structure, side: (2.5 if structure in words.COMMON else 1) * (1.5 if side in ("left", "right") else 1)
+        return self.r.choices(names, [weight(*split_name(n)) for n in names])[0]
+
     # A mixture for training
 
     def draw(self, facts):
@@ -278,6 +285,11 @@ class Drawer:
         for term in traces.ABSENT_REGIONS:
             terms.setdefault(facts.absent_verdict(term), []).append(term)
         inside = verdicts.get("segment", [])
+        if not self.held_out and r.random() < 0.22:  # slips in common names, where they are and where they are not
+            name = r.choice([n for n in NAMES if split_name(n)[0] == "hippocampus"] if r.random() < 0.45 else
+                            [n for n in NAMES if split_name(n)[0] in words.COMMON])
+            if facts.verdict(name):
+                return self.named(facts, name, "messy_or_misspelled")
         u = r.random()
         if u < 0.05:
             return self.ambiguous(facts)
@@ -305,7 +317,7 @@ class Drawer:
             pair = CONCEPTS[names[0]].parts
             if pair and all(n in facts.where for n in pair):  # "left kidney and right kidney", each named: two targets
                 return self.several(facts, r.sample(pair, 2))
-        return self.named(facts, r.choice(inside))
+        return self.named(facts, self.usual(inside))
 
 
 def imagined_facts(r):

@@ -6,10 +6,12 @@ from sources import SINGLE
 from traces import CONCEPTS, NAMES, REGION_NAMES, Facts
 
 #: Scans that are drawn more or less often than they stand in the pool, by kind.
-SHARES = {"brain": 0.34, "brain-ct": 0.06, "brain-real": 0.15, "headneck": 0.14, "torso": 0.15, "chest": 0.10,
+SHARES = {"brain": 0.34, "brain-ct": 0.06, "brain-real": 0.15, "headneck": 0.14, "torso": 0.14, "trunk": 0.07, "chest": 0.08,
           "abdomen-mr": 0.025, "limb": 0.035}
 #: Concepts taken to be in every chest scan, though only lungs are labelled there.
 IN_EVERY_CHEST = ("spinal cord", "oesophagus", "aorta", "vertebrae")
+#: Taken to be in every trunk scan; the rest of its region is unsure.
+IN_EVERY_TRUNK = ("liver", "spleen", "stomach", "aorta", "vertebrae", "spinal cord")
 #: Present from this share of its height on; sure to be absent below the second; unsure in between.
 PRESENT, GONE = 0.3, 0.02
 MODALITY_NAMES = ["CT", "MR"]
@@ -60,6 +62,8 @@ class Pool:
                 continue
             if kind == "brain-real":
                 where[name] = ([2, 3], 2.5)
+            elif kind == "trunk" and (name in IN_EVERY_TRUNK or "kidney" in name and "contrast-ge" in self.names[i]):
+                where[name] = ([2, 3], 2.5)
             elif kind == "chest" and (name in IN_EVERY_CHEST or "lung" in name):
                 where[name] = (list(np.flatnonzero(self.seen[i, :, j]) + 1) or [1, 2, 3, 4], 2.5)
             elif self.share[i, j] >= PRESENT:
@@ -89,7 +93,7 @@ def _labelled_by(data_set):
 
 LABELLED = {"brain": _labelled_by("brain"), "brain-ct": _labelled_by("brain"), "headneck": _labelled_by("headneck"),
             "torso": _labelled_by("torso"), "chest": _labelled_by("chest"), "brain-real": np.zeros(len(SINGLE), bool),
-            "abdomen-mr": np.zeros(len(SINGLE), bool), "limb": np.zeros(len(SINGLE), bool)}
+            "trunk": np.zeros(len(SINGLE), bool), "abdomen-mr": np.zeros(len(SINGLE), bool), "limb": np.zeros(len(SINGLE), bool)}
 FULLY_LABELLED = {"brain": [n for n in SINGLE if "brain" in CONCEPTS[n].sources],
                   "torso": [n for n in SINGLE if "torso" in CONCEPTS[n].sources]}
 

@@ -2,13 +2,14 @@
 
 Arrays are [x, y, z] = (to the right, to the front, to the head). Held-out volumes are those of the
 backbone: label maps 19 and 20, eight head-and-neck cases, one chest CT, and whole data sets
-(colin27, fs_subject, pgbm, the DICOM series), which are read by `evaluate.py` alone.
+(colin27, fs_subject, pgbm, a DICOM liver MR), which are read by `evaluate.py` alone.
 """
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 from scipy import ndimage
 
 import prepare_data
@@ -27,7 +28,7 @@ class Source:
 
     name: str
     modality: str
-    kind: str  # brain | brain-real | headneck | torso | chest | abdomen-mr | limb
+    kind: str  # brain | brain-real | headneck | torso | trunk | chest | abdomen-mr | limb
     spacing: np.ndarray  # mm, [x, y, z]
     image: np.ndarray | None = None
     labels: np.ndarray | None = None
@@ -119,6 +120,24 @@ def chest_parts(data, names):
 def abdomen_mr(data):
     image, spacing = read(data / "torso-ct/abdomen_mr.nii.gz")
     return Source("abdomen_mr", "MR", "abdomen-mr", spacing, image.astype(np.float32), body=box_of(image > 20))
+
+
+def trunk(data, names):
+    """DICOM series of the trunk, without labels of ours."""
+    for name in names:
+        image, spacing = dicom_volume(data / "dicom" / name)
+        yield Source(name, "CT", "trunk", spacing, image, body=box_of(image > -500))
+
+
+def dicom_volume(folder):
+    """(volume [x, y, z] in RAS order, spacing mm) of an axial DICOM series."""
+    slices = [pydicom.dcmread(p) for p in sorted(folder.glob("[0-9]*.dcm"))]
+    slices.sort(key=lambda s: float(s.ImagePositionPatient[2]))
+    grey = np.stack([s.pixel_array * float(getattr(s, "RescaleSlope", 1)) + float(getattr(s, "RescaleIntercept", 0)) for s in slices])
+    row, column = (float(v) for v in slices[0].PixelSpacing)
+    step = abs(float(slices[-1].ImagePositionPatient[2]) - float(slices[0].ImagePositionPatient[2])) / max(1, len(slices) - 1)
+    # Rows run to the back and columns to the left in an axial image; RAS runs the other way.
+    return grey.transpose(2, 1, 0)[::-1, ::-1].astype(np.float32), np.array([column, row, step], np.float32)
 
 
 def limbs(data, cases=None):

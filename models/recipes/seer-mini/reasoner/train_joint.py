@@ -114,6 +114,8 @@ def main():
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--pool", nargs="+", required=True)
     parser.add_argument("--cpu-seconds", type=float, default=1800)
+    parser.add_argument("--vision-factor", type=float, default=VISION_FACTOR)
+    parser.add_argument("--rate", type=float, default=LEARNING_RATE)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     tokenizer = Tokenizer.from_file(arguments.tokenizer)
@@ -126,8 +128,8 @@ def main():
         vl.load_state_dict(torch.load(arguments.text)["model"])
         vl.model.visual.load_state_dict(seeing["vision"])
         heads.load_state_dict(seeing["heads"])
-    run = loop.Loop(arguments.out, {"model": vl, "heads": heads}, LEARNING_RATE, arguments.cpu_seconds,
-                    vl.model.visual, VISION_FACTOR)
+    run = loop.Loop(arguments.out, {"model": vl, "heads": heads}, arguments.rate, arguments.cpu_seconds,
+                    vl.model.visual, arguments.vision_factor)
     random = np.random.default_rng(1000 + run.step)
     task = Task(train, encoder, [orders.Drawer(2000 + run.step, skill_share=0.0), orders.Drawer(3000 + run.step, skill_share=1.0)])
     reader, queue, waiting = orders.Drawer(4000 + run.step), [], []
