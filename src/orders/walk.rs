@@ -1,5 +1,6 @@
 //! The walk itself: a volume and a text become masks and what a record says of them.
 
+mod doubts;
 mod error;
 
 use std::collections::BTreeMap;
@@ -99,7 +100,8 @@ pub fn walk(
     metrics::trace_written(trace.decoding.prompt_token_count, trace.decoding.token_count);
     let (answer, mut findings) =
         info_span!("answer").in_scope(|| engine.understand(&trace, text))?;
-    findings.extend(doubts(&trace, &answer, volume));
+    findings.extend(doubts::of_trace(&trace));
+    findings.extend(doubts::of_answer(&answer, volume));
     let mut walked =
         Walked { views, trace, answer, masks: Vec::new(), backbone: None, findings, seconds };
     if let Answer::Segment(targets) = &walked.answer {
@@ -113,7 +115,7 @@ pub fn walk(
         )?;
         note_seconds(&mut walked.seconds, Step::Segment, start.elapsed().as_secs_f64());
         metrics::patches_encoded(segmentation.patch_count);
-        walked.findings.extend(empty_masks(&segmentation.masks, &prompts));
+        walked.findings.extend(doubts::of_masks(volume, targets, &segmentation.masks));
         walked.backbone = Some(RecordBackbone {
             prompts,
             patch_count: segmentation.patch_count,
@@ -122,36 +124,6 @@ pub fn walk(
         walked.masks = segmentation.masks;
     }
     Ok(walked)
-}
-
-/// What a reader should doubt about an answer that is well-formed.
-fn doubts(trace: &Trace, answer: &Answer, volume: &Volume) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    if trace.decoding.finish_reason == "length" {
-        let count = trace.decoding.token_count;
-        let message = format!("the trace was cut at {count} tokens and its ending was forced");
-        findings.push(Finding::new("trace_cut", message));
-    }
-    let Answer::Segment(targets) = answer else { return findings };
-    let modality = volume.modality.code();
-    for concept in targets.iter().filter_map(|target| target.concept.as_ref()) {
-        if !concept.modalities.is_empty() && !concept.modalities.iter().any(|m| m == modality) {
-            let known = concept.modalities.join(" and ");
-            let message = format!("{} is known on {known}, the series is {modality}", concept.name);
-            findings.push(Finding::new("modality_unusual", message));
-        }
-    }
-    findings
-}
-
-/// An empty mask is a result, but one that a reader must not take for a finding of absence.
-fn empty_masks(masks: &[Mask], prompts: &[String]) -> Vec<Finding> {
-    let empty = masks.iter().zip(prompts).filter(|(mask, _)| mask.voxel_count() == 0);
-    empty
-        .map(|(_, prompt)| {
-            Finding::new("empty_mask", format!("the backbone marked no voxel for \"{prompt}\""))
-        })
-        .collect()
 }
 
 impl Walked {

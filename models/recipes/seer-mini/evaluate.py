@@ -162,7 +162,8 @@ def measure(backbone, case, out):
 
 def cases(args):
     groups = {"real": lambda: [*freesurfer_subject(args.data), *mni(args.data), *colin(args.data)],
-              "brain": lambda: synthetic_brains(args.cache), "headneck": lambda: headneck(args.data, args.cache, args.headneck_cases),
+              "brain": lambda: synthetic_brains(args.cache),
+              "headneck": lambda: headneck(args.data, args.cache, args.headneck_cases),
               "torso": lambda: [*torso_slab(args.data), *torso_others(args.data)]}
     for name in args.only or groups:
         yield from groups[name]()
