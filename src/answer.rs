@@ -19,6 +19,7 @@
 //! # Ok::<(), seer::answer::AnswerError>(())
 //! ```
 
+pub mod coverage;
 #[cfg(test)]
 mod fixture;
 mod grammar;

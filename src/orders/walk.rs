@@ -14,7 +14,7 @@ use super::record::{
     RecordView, SCHEMA_VERSION, note_seconds,
 };
 use super::{Engine, Step};
-use crate::answer::Answer;
+use crate::answer::{Answer, coverage};
 use crate::error::Finding;
 use crate::reason::{ReasonRequest, Trace};
 use crate::series::Series;
@@ -102,6 +102,10 @@ pub fn walk(
         info_span!("answer").in_scope(|| engine.understand(&trace, text))?;
     findings.extend(doubts::of_trace(&trace));
     findings.extend(doubts::of_answer(&answer, volume));
+    if let Answer::Segment(targets) = &answer {
+        let vocabulary = engine.backbone_bundle().vocabulary();
+        findings.extend(coverage::unanswered(text, targets, vocabulary));
+    }
     let mut walked =
         Walked { views, trace, answer, masks: Vec::new(), backbone: None, findings, seconds };
     if let Answer::Segment(targets) = &walked.answer {

@@ -1,0 +1,91 @@
+//! Whether the answer covers what the order names.
+
+use std::collections::BTreeMap;
+
+use super::Target;
+use super::laterality::is_side_word;
+use crate::error::Finding;
+use crate::runtime::vocabulary::{Concept, Vocabulary};
+
+/// Longest phrase that is looked for, in words.
+const PHRASE_WORDS_MAX: usize = 12;
+
+/// Structures that the order names word for word and no target is, one finding each.
+///
+/// Sides do not count here ([`super::laterality`] looks at them): `both hippocampi` is covered by
+/// a left hippocampus. Of overlapping names the longest counts. A structure named only in passing
+/// ("no liver lesion") is found as well, so this is a note to the reader and changes no answer.
+/// Findings name concepts of the vocabulary, never words of the order.
+pub fn unanswered(order: &str, targets: &[Target], vocabulary: &Vocabulary) -> Vec<Finding> {
+    let phrases = phrases(vocabulary);
+    let words = words(order);
+    let is_covered = |found: &str| {
+        let mut concepts = targets.iter().filter_map(|target| target.concept.as_ref());
+        concepts.any(|concept| concept.property_type.value == found)
+    };
+    let mut findings: Vec<Finding> = Vec::new();
+    let mut at = 0;
+    while at < words.len() {
+        let longest = (1..=PHRASE_WORDS_MAX.min(words.len() - at))
+            .rev()
+            .find_map(|length| Some((length, phrases.get(&words[at..at + length])?)));
+        let Some((length, concept)) = longest else {
+            at += 1;
+            continue;
+        };
+        at += length;
+        if !is_covered(&concept.property_type.value) {
+            let name = &concept.property_type.meaning;
+            let message = format!("the order names {name}, the answer does not segment it");
+            let finding = Finding::new("target_unanswered", message);
+            if !findings.contains(&finding) {
+                findings.push(finding);
+            }
+        }
+    }
+    findings
+}
+
+/// Names and synonyms without their sides. Abbreviations of up to three letters mean too much.
+fn phrases(vocabulary: &Vocabulary) -> BTreeMap<Vec<String>, &Concept> {
+    let mut phrases = BTreeMap::new();
+    for concept in &vocabulary.concepts {
+        for phrase in std::iter::once(&concept.name).chain(&concept.synonyms) {
+            let words: Vec<String> = words(phrase)
+                .into_iter()
+                .filter(|word| !is_side_word(word) && !matches!(word.as_str(), "both" | "sided"))
+                .collect();
+            if words.iter().map(String::len).sum::<usize>() > 3 {
+                phrases.entry(words).or_insert(concept);
+            }
+        }
+    }
+    phrases
+}
+
+fn words(text: &str) -> Vec<String> {
+    let parts = text.split(|letter: char| !letter.is_alphanumeric());
+    parts.filter(|part| !part.is_empty()).map(str::to_lowercase).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answer::fixture::{target, vocabulary};
+
+    #[test]
+    fn names_what_the_order_asks_and_the_answer_leaves_out() {
+        let check = |order: &str, answered: &[&str], expected: usize| {
+            let vocabulary = vocabulary();
+            let targets: Vec<Target> =
+                answered.iter().map(|name| target(&vocabulary, name)).collect();
+            let found = unanswered(order, &targets, &vocabulary);
+            assert_eq!(found.len(), expected, "{order}: {found:?}");
+        };
+        check("outline the liver", &["liver"], 0);
+        check("outline the liver and the left kidney", &["liver"], 1);
+        check("both kidneys", &["left kidney"], 0);
+        check("LIVER; right-kidney; liver!", &[], 2);
+        check("hello", &[], 0);
+    }
+}
