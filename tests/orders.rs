@@ -212,3 +212,18 @@ async fn study_that_no_walk_could_segment_is_refused_at_once() {
     assert!(detail.contains("has 1 image"), "{detail}");
     assert!(server.app.orders.list(&Default::default()).unwrap().0.is_empty());
 }
+
+#[tokio::test]
+async fn order_whose_files_cannot_be_written_fails_and_says_so() {
+    let server = Server::start().await;
+    let study = server.stow_sample().await;
+    // A file where the folder of the pictures must be.
+    let artefacts = server.app.config.storage.path.join("orders/artefacts");
+    std::fs::remove_dir_all(&artefacts).unwrap();
+    std::fs::write(&artefacts, b"").unwrap();
+    let body = json!({ "study_uid": study, "text": "left hippocampus" });
+    let (_, order) = server.post_json("/api/v1/orders", &body).await;
+    let order = server.wait(order["id"].as_str().unwrap()).await;
+    assert_eq!(order["state"], "failed", "{order:#}");
+    assert_eq!(order["error"]["kind"], "internal");
+}

@@ -20,7 +20,10 @@ pub(super) fn run(config: Config) -> anyhow::Result<Ended> {
         let address = listener.local_addr()?;
         tracing::info!(%address, "Serving on http://{address}");
         eprintln!("SEER serves on http://{address}  (API page: http://{address}/api)");
-        http::serve(app, listener, stop_signal()).await?;
+        let orders = app.orders.clone();
+        let served = http::serve(app, listener, stop_signal()).await;
+        orders.stop();
+        served?;
         anyhow::Ok(())
     })?;
     Ok(Ended::Done)

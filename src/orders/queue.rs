@@ -298,7 +298,7 @@ impl Shared {
         .unwrap_or(Err(WalkError::Panicked));
         let finished = self.conclude(order, walked);
         self.lock_running().remove(&id);
-        match finished.and_then(|order| self.store.finish(&order)) {
+        match self.store.finish(&finished) {
             Ok(order) => {
                 let state = order.state.word();
                 metrics::order_finished(state, started.elapsed());
@@ -312,11 +312,7 @@ impl Shared {
         }
     }
 
-    fn conclude(
-        &self,
-        order: Order,
-        walked: Result<Concluded, WalkError>,
-    ) -> Result<Order, OrderError> {
+    fn conclude(&self, order: Order, walked: Result<Concluded, WalkError>) -> Order {
         let mut order = Order { updated_at: self.clock.now(), step: None, ..order };
         match walked {
             Ok(Concluded::Completed { result, findings }) => {
@@ -331,7 +327,6 @@ impl Shared {
                 order.findings = findings;
                 order.progress = 1.0;
             }
-            Err(WalkError::Order(error)) => return Err(error),
             Err(error) if error.is_cancelled() => order.state = OrderState::Cancelled,
             Err(error) => {
                 let kind = error.kind();
@@ -340,11 +335,12 @@ impl Shared {
                 if kind == ErrorKind::Internal || kind == ErrorKind::Unavailable {
                     error!(error = &error as &dyn std::error::Error, "The order failed");
                 } else {
-                    info!(error = &error as &dyn std::error::Error, "The order cannot be done");
+                    // The sentence names UIDs; it is with the order, not in the log.
+                    info!(error.kind = kind.word(), "The order cannot be done");
                 }
             }
         }
-        Ok(order)
+        order
     }
 
     /// Notes and tells progress: `done` of the whole walk, 0 to 1.

@@ -46,7 +46,7 @@ pub enum WalkError {
     /// No SEG.
     #[error("segmentation cannot be written")]
     Seg(#[from] SegError),
-    /// The order's own bookkeeping failed; the order starts again later.
+    /// The order's own bookkeeping failed.
     #[error("order cannot be kept")]
     Order(#[from] OrderError),
     /// A bug of ours.
