@@ -9,7 +9,8 @@ use anyhow::Context;
 use crate::archive::Archive;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::orders::{Engine, EngineError, EngineSettings, Orders, OrdersSettings};
+use crate::dicom::SopInstanceUid;
+use crate::orders::{Engine, EngineSettings, Orders, OrdersSettings, write_whole};
 use crate::reason::ReasonerSettings;
 use crate::runtime::{Bundle, RuntimeSettings, setup};
 use crate::segment::BackboneSettings;
@@ -70,12 +71,13 @@ impl App {
 /// Loads the configured models.
 ///
 /// # Errors
-/// One sentence naming the library, file or graph that does not fit.
-pub fn engine(config: &Config) -> Result<Engine, EngineError> {
+/// One sentence naming the library, file, graph or folder that does not fit.
+pub fn engine(config: &Config) -> anyhow::Result<Engine> {
     let mut runtime = RuntimeSettings::new(library(config), config.runtime.provider);
     runtime.fall_back_to_cpu = config.runtime.allow_cpu_fallback;
     runtime.threads = config.runtime.intra_threads;
-    Engine::load(&EngineSettings {
+    let device_uid = device_uid(&config.storage.path)?;
+    Ok(Engine::load(&EngineSettings {
         runtime,
         reasoner_bundle: config.models.folder.join(&config.models.reasoner),
         backbone_bundle: config.models.folder.join(&config.models.backbone),
@@ -87,7 +89,22 @@ pub fn engine(config: &Config) -> Result<Engine, EngineError> {
             seed: config.reasoner.seed,
         },
         backbone: BackboneSettings::default(),
-    })
+        device_uid,
+    })?)
+}
+
+/// The UID of this installation: made once and kept in the storage folder.
+fn device_uid(storage: &Path) -> anyhow::Result<String> {
+    let file = storage.join("device-uid");
+    let kept = || std::fs::read_to_string(&file).ok().and_then(|t| SopInstanceUid::parse(&t).ok());
+    if let Some(uid) = kept() {
+        return Ok(uid.to_string());
+    }
+    let uid = format!("2.25.{}", uuid::Uuid::new_v4().as_u128());
+    std::fs::create_dir_all(storage)
+        .and_then(|()| write_whole(&file, uid.as_bytes()))
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(uid)
 }
 
 /// ONNX Runtime's library: the configured one, or where `seer setup` puts it.

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use tempfile::NamedTempFile;
 
 pub use attributes::{Attribute, Level, json_key};
-pub use read::{InstanceRecord, Scope, SeriesCandidate};
+pub use read::{InstanceRecord, Scope, SeriesRecord};
 pub use search::{Condition, Query};
 
 use crate::dicom::{DicomError, DicomLimits, Identity, Instance, StudyUid};

@@ -24,7 +24,6 @@
 //! # Ok(()) }
 //! ```
 
-mod digest;
 mod embeddings;
 mod error;
 mod infer;

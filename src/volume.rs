@@ -2,6 +2,7 @@
 
 mod assemble;
 mod decode;
+mod digest;
 mod error;
 pub mod nifti;
 mod region;

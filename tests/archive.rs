@@ -126,7 +126,7 @@ fn unknown_things_are_named() {
     let other = SeriesUid::parse("1.2.3.4").expect("uid");
     let refused = archive.instances(&Scope::series(study(&slice), other)).expect_err("unknown");
     assert_eq!(refused.to_string(), "series 1.2.3.4 is not stored here");
-    let refused = archive.series_candidates(&StudyUid::parse("9.9").expect("uid"));
+    let refused = archive.series_of(&StudyUid::parse("9.9").expect("uid"));
     assert_eq!(refused.expect_err("unknown").to_string(), "study 9.9 is not stored here");
 }
 
@@ -294,7 +294,7 @@ fn studies_tell_their_counts_and_modalities() {
     let found = archive.search(&query(Level::Series, &[("Modality", "MR")])).expect("search");
     assert_eq!(found[0]["00201209"]["Value"], serde_json::json!([2]));
 
-    let candidates = archive.series_candidates(&study(&Slice::new(1, 1))).expect("candidates");
+    let candidates = archive.series_of(&study(&Slice::new(1, 1))).expect("candidates");
     assert_eq!(candidates.len(), 2);
     let mr = candidates.iter().find(|candidate| candidate.modality == "MR").expect("MR");
     assert_eq!((mr.instance_count, mr.frame_count), (2, 2));

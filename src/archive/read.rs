@@ -78,7 +78,7 @@ pub struct InstanceRecord {
 
 /// What helps to choose a series of a study without reading its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SeriesCandidate {
+pub struct SeriesRecord {
     /// (0020,000E)
     pub series: SeriesUid,
     /// Modality (0008,0060).
@@ -227,10 +227,7 @@ impl Archive {
     ///
     /// # Errors
     /// [`ArchiveError::Unknown`] when the study is not stored.
-    pub fn series_candidates(
-        &self,
-        study: &StudyUid,
-    ) -> Result<Vec<SeriesCandidate>, ArchiveError> {
+    pub fn series_of(&self, study: &StudyUid) -> Result<Vec<SeriesRecord>, ArchiveError> {
         let candidates = self.0.index.read(|connection| candidates(connection, study))?;
         if candidates.is_empty() {
             return Err(Scope::study(study.clone()).unknown());
@@ -241,7 +238,7 @@ impl Archive {
 
 const ORDER: &str = "ORDER BY SeriesInstanceUID, CAST(InstanceNumber AS INTEGER), SOPInstanceUID";
 
-fn candidates(connection: &Connection, study: &StudyUid) -> rusqlite::Result<Vec<SeriesCandidate>> {
+fn candidates(connection: &Connection, study: &StudyUid) -> rusqlite::Result<Vec<SeriesRecord>> {
     // With a bare min(), SQLite takes the other columns from the row that has it.
     let sql = "SELECT series.SeriesInstanceUID, Modality, SeriesNumber, SeriesDescription, \
          BodyPartExamined, SOPClassUID, ImageType, Rows, Columns, count(*), \
@@ -263,7 +260,7 @@ fn candidates(connection: &Connection, study: &StudyUid) -> rusqlite::Result<Vec
                     Box::new(error),
                 )
             })?;
-            Ok(SeriesCandidate {
+            Ok(SeriesRecord {
                 series,
                 modality: row.get::<_, Option<String>>(1)?.unwrap_or_default(),
                 number: number(row.get(2)?),

@@ -6,7 +6,7 @@ use std::process::Command;
 use super::Ended;
 use crate::app;
 use crate::config::Config;
-use crate::runtime::{Bundle, Provider, Runtime, RuntimeSettings, setup};
+use crate::runtime::{Bundle, Provider, Runtime, RuntimeSettings};
 use crate::telemetry::error_chain;
 
 /// One line of the report.
@@ -80,7 +80,8 @@ fn onnx_runtime(config: &Config, provider: Provider) -> Result<String, String> {
     let library = app::library(config);
     let runtime = Runtime::open_with(RuntimeSettings::new(&library, provider))
         .map_err(|error| error_chain(&error))?;
-    Ok(format!("{} on {} ({})", setup::VERSION, runtime.provider().name(), library.display()))
+    let provider = runtime.provider().name();
+    Ok(format!("runs on {provider} ({}; {})", library.display(), runtime.build_info()))
 }
 
 fn bundle(folder: &Path) -> Result<String, String> {

@@ -24,6 +24,8 @@ pub struct EngineSettings {
     pub reasoner: ReasonerSettings,
     /// How the backbone runs.
     pub backbone: BackboneSettings,
+    /// UID of this installation (Device UID), for the objects it writes.
+    pub device_uid: String,
 }
 
 /// A loaded reasoner and backbone. One engine serves many orders.
@@ -38,6 +40,7 @@ pub struct Engine {
     view_plan: ViewPlan,
     unknown_targets: UnknownTargets,
     runtime: Runtime,
+    device_uid: String,
 }
 
 impl Engine {
@@ -69,6 +72,7 @@ impl Engine {
             view_plan,
             unknown_targets,
             runtime,
+            device_uid: settings.device_uid.clone(),
         })
     }
 
@@ -100,6 +104,11 @@ impl Engine {
     /// The execution provider actually used.
     pub fn provider(&self) -> &'static str {
         self.runtime.provider().name()
+    }
+
+    /// UID of this installation.
+    pub fn device_uid(&self) -> &str {
+        &self.device_uid
     }
 
     /// Reads the answer of a trace against the backbone's vocabulary and the order's sides.

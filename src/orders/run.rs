@@ -115,7 +115,7 @@ pub(super) fn candidates(
     study: &StudyUid,
 ) -> Result<Vec<SeriesCandidate>, ArchiveError> {
     let mut candidates = Vec::new();
-    for candidate in archive.series_candidates(study)? {
+    for candidate in archive.series_of(study)? {
         let scope = Scope::series(study.clone(), candidate.series);
         let Some(first) = archive.instances(&scope)?.into_iter().next() else { continue };
         let scope = Scope { instance: Some(first.sop_instance), ..scope };

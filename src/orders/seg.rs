@@ -6,7 +6,6 @@ use uuid::Uuid;
 
 use super::{Engine, WalkError};
 use crate::answer::Target;
-use crate::dicom::SopInstanceUid;
 use crate::dicom_seg::{
     self, BundleIdentity, EmptyFrames, Provenance, SegInput, SegObject, SegOptions, SegmentCoding,
     SegmentInput, Tracking,
@@ -86,7 +85,7 @@ fn provenance(engine: &Engine, order_hash: String) -> Provenance {
         skill_round: None,
         server_version: env!("CARGO_PKG_VERSION").to_owned(),
         order_hash,
-        device_uid: SopInstanceUid::derive(&["device", env!("CARGO_PKG_VERSION")]).to_string(),
+        device_uid: engine.device_uid().to_owned(),
     }
 }
 

@@ -186,7 +186,7 @@ pub struct TextSettings {
     pub lowercase: bool,
     /// Appended after tokenising.
     pub suffix_token: Option<String>,
-    /// Longer prompts are cut.
+    /// Longer prompts are refused.
     pub max_tokens: usize,
 }
 

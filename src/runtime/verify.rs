@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::contract::{self, Dim, GraphSpec};
 use super::graph::{Element, Graph};
 use super::{Bundle, Inputs, Runtime, RuntimeError, Tensor};
+use crate::telemetry::error_chain;
 use crate::threads::Cancel;
 
 /// One thing that was looked at.
@@ -102,22 +103,12 @@ impl VerifyReport {
         let start = Instant::now();
         let (value, ok, detail) = match work() {
             Ok((value, detail)) => (Some(value), true, detail),
-            Err(error) => (None, false, with_causes(&error)),
+            Err(error) => (None, false, error_chain(&error)),
         };
         let seconds = start.elapsed().as_secs_f64();
         self.checks.push(Check { name: name.to_owned(), ok, detail, seconds });
         value
     }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(&format!(": {inner}"));
-        cause = inner.source();
-    }
-    text
 }
 
 /// Runs a graph once; inputs come from earlier graphs' outputs of the same name, or are zeros.

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::volume::Mask;
+use super::Mask;
 
 impl Mask {
     /// SHA-256 of the mask's voxels, in lower-case hex.
