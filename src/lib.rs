@@ -9,6 +9,7 @@
 //! | [`geometry`] | frames, affines, units | | knows DICOM, does I/O |
 //! | [`dicom`] | bytes | instances, UIDs, pixels, DICOM JSON, and back | opens a socket |
 //! | [`archive`] | instances | durable, searchable studies | interprets pixels |
+//! | [`pacs`] | other nodes | instances, and results back | the only room that dials out |
 //! | [`series`] | instances | ordered frames of one stack | reads files |
 //! | [`volume`] | a series | voxels and geometry; masks | knows the network or the models |
 //! | [`view`] | a volume | views for the reasoner | sees the order |
@@ -17,6 +18,9 @@
 //! | [`answer`] | trace text | a typed answer and findings | guesses silently |
 //! | [`segment`] | a volume and an answer | masks | reads the order |
 //! | [`dicom_seg`] | masks | a DICOM SEG, and back | computes a mask |
+//! | [`bank`] | skills and evidence | retrieval, rounds | holds patient text |
+//! | [`eval`] | masks and references | Dice, worst case, spread, tables | changes the bank |
+//! | [`evolve`] | episodes | candidate rounds, gates, published rounds | publishes without a gate |
 //! | [`orders`] | an order | its results, step by step, durably | knows HTTP |
 //! | [`http`] | requests | the above | computes |
 //!
@@ -26,15 +30,19 @@
 pub mod answer;
 pub mod app;
 pub mod archive;
+pub mod bank;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dicom;
 pub mod dicom_seg;
 pub mod error;
+pub mod eval;
+pub mod evolve;
 pub mod geometry;
 pub mod http;
 pub mod orders;
+pub mod pacs;
 pub mod reason;
 pub mod runtime;
 pub mod segment;

@@ -5,10 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Top to bottom.
-const ROOMS: [&str; 13] = [
+const ROOMS: [&str; 17] = [
     "geometry",
     "dicom",
     "archive",
+    "pacs",
     "series",
     "volume",
     "view",
@@ -17,6 +18,9 @@ const ROOMS: [&str; 13] = [
     "answer",
     "segment",
     "dicom_seg",
+    "bank",
+    "eval",
+    "evolve",
     "orders",
     "http",
 ];

@@ -1,0 +1,1 @@
+//! SEER-Bank: skills, evidence and rounds.

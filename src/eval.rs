@@ -1,0 +1,1 @@
+//! Evaluation: suites, scores and the tables of the paper.

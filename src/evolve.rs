@@ -1,0 +1,1 @@
+//! SEER-Loop: rounds that harvest skills and gate them.

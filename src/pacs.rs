@@ -1,0 +1,1 @@
+//! Other nodes: DICOMweb servers and DIMSE peers.
