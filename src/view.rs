@@ -10,7 +10,7 @@ mod resize;
 mod slice;
 mod window;
 
-pub use overlay::{Overlay, overlay};
+pub use overlay::{Overlay, overlay, png};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

@@ -227,3 +227,108 @@ async fn order_whose_files_cannot_be_written_fails_and_says_so() {
     assert_eq!(order["state"], "failed", "{order:#}");
     assert_eq!(order["error"]["kind"], "internal");
 }
+
+#[tokio::test]
+async fn what_was_asked_for_beside_the_masks_is_in_the_archive() {
+    let server = Server::start().await;
+    let study = server.stow_sample().await;
+    let body = json!({
+        "study_uid": study,
+        "text": "segment the left putamen",
+        "segmentation_type": "labelmap",
+        "structured_report": true,
+        "key_images": true,
+    });
+    let (_, order) = server.post_json("/api/v1/orders", &body).await;
+    let id = order["id"].as_str().unwrap().to_owned();
+    let order = server.wait(&id).await;
+    assert_eq!(order["state"], "completed", "{order:#}");
+    let documents = order["result"]["documents"].as_array().unwrap();
+    let kinds: Vec<_> = documents.iter().map(|d| d["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["structured_report", "key_image", "key_objects"]);
+    let (_, record) = server.get_json(&format!("/api/v1/orders/{id}/reasoning")).await;
+    assert_eq!(&record["result"]["documents"], &order["result"]["documents"]);
+    for document in documents {
+        let path = format!(
+            "/dicom-web/studies/{study}/series/{}/instances/{}",
+            document["series_uid"].as_str().unwrap(),
+            document["sop_instance_uid"].as_str().unwrap()
+        );
+        let (status, metadata) = server.get_json(&format!("{path}/metadata")).await;
+        assert_eq!(status, 200, "{metadata}");
+        assert_eq!(metadata[0]["00080016"]["Value"][0], document["sop_class_uid"]);
+    }
+    let seg = bytes(&server, &format!("/api/v1/orders/{id}/segmentation")).await;
+    let (seg, _) = Instance::parse(&seg, &DicomLimits::default()).unwrap();
+    assert_eq!(seg.identity().sop_class_uid, "1.2.840.10008.5.1.4.1.1.66.7");
+    same_mask_as_nifti(&server, &id, &seg, &record).await;
+}
+
+/// The server may die after it has kept the record and before it has stored the SEG.
+#[tokio::test]
+async fn an_order_that_died_before_its_seg_was_stored_is_walked_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_owned();
+    let at_path = |config: &mut seer::config::Config| config.storage.path = path.clone();
+    let text = "segment the left putamen";
+    let body = |study: &str| json!({ "study_uid": study, "text": text });
+
+    let server = Server::with(at_path, Some(crate::support::engine())).await;
+    let study = server.stow_sample().await;
+    let (_, first) = server.post_json("/api/v1/orders", &body(&study)).await;
+    let first = server.wait(first["id"].as_str().unwrap()).await;
+    let first_sop = first["result"]["seg_sop_instance_uid"].as_str().unwrap().to_owned();
+    server.app.orders.stop();
+    drop(server);
+
+    let without_models = Server::with(at_path, None).await;
+    let (_, second) = without_models.post_json("/api/v1/orders", &body(&study)).await;
+    let id = second["id"].as_str().unwrap();
+    let database = rusqlite::Connection::open(path.join("orders/orders.sqlite")).unwrap();
+    let copied = database.execute(
+        "UPDATE orders SET state = 'running', attempt_count = 1, record = \
+         (SELECT replace(record, ?1, '2.25.404') FROM orders WHERE id = ?2) WHERE id = ?3",
+        [&first_sop, first["id"].as_str().unwrap(), id],
+    );
+    assert_eq!(copied.unwrap(), 1);
+    drop(database);
+    drop(without_models);
+
+    let server = Server::with(at_path, Some(crate::support::engine())).await;
+    let second = server.wait(id).await;
+    assert_eq!(second["state"], "completed", "{second:#}");
+    assert_ne!(second["result"]["seg_sop_instance_uid"], "2.25.404");
+    assert_ne!(second["result"]["seg_sop_instance_uid"], first_sop.as_str());
+}
+
+async fn bytes(server: &Server, path: &str) -> Vec<u8> {
+    let response = server.client.get(format!("{}{path}", server.base)).send().await.unwrap();
+    assert_eq!(response.status(), 200, "{path}");
+    response.bytes().await.unwrap().to_vec()
+}
+
+/// The NIfTI has the SEG's voxels, at the SEG's places in the patient.
+async fn same_mask_as_nifti(server: &Server, id: &str, seg: &Instance, record: &Value) {
+    let file = tempfile::Builder::new().suffix(".nii.gz").tempfile().unwrap();
+    let nifti = bytes(server, &format!("/api/v1/orders/{id}/segmentation.nii.gz")).await;
+    std::fs::write(file.path(), nifti).unwrap();
+    let (labels, geometry) = seer::volume::nifti::read_labels(file.path()).unwrap();
+    let source = SeriesUid::parse(record["source"]["series_instance_uid"].as_str().unwrap());
+    let study = seg.identity().study.clone();
+    let instances = server.app.archive.load_series(&study, &source.unwrap()).unwrap();
+    let (series, _) = seer::series::assemble(instances).unwrap();
+    let (segments, _) = seer::dicom_seg::read(seg, &series).unwrap();
+    let grid = series.grid(series.frames.len()).unwrap();
+    let mut count = 0;
+    for ((slice, row, column), inside) in segments[0].mask.indexed_iter() {
+        if *inside {
+            let voxel = seer::geometry::VoxelPoint([slice as f64, row as f64, column as f64]);
+            let patient = grid.voxel_to_patient().apply(voxel);
+            let at = geometry.patient_to_voxel().apply(patient).0.map(|v| v.round() as usize);
+            assert_eq!(labels[at], 1, "{at:?}");
+            count += 1;
+        }
+    }
+    assert!(count > 0, "the mask is empty");
+    assert_eq!(labels.iter().filter(|label| **label > 0).count(), count);
+}

@@ -15,6 +15,7 @@ use crate::app;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dicom::Instance;
+use crate::dicom_seg::SegmentationType;
 use crate::error::Finding;
 use crate::orders::{self, Engine, ReasoningRecord, SegIdentity, Walked};
 use crate::series::{self, Modality, Series};
@@ -40,6 +41,9 @@ pub(super) struct Segment {
     /// Leaves frames without any inside pixel out of the SEG.
     #[arg(long)]
     drop_empty_frames: bool,
+    /// Writes a LABELMAP instead of a BINARY Segmentation.
+    #[arg(long)]
+    labelmap: bool,
 }
 
 impl Segment {
@@ -98,6 +102,11 @@ impl Segment {
             let identity = SegIdentity {
                 order_id: Uuid::now_v7(),
                 drop_empty_frames: self.drop_empty_frames,
+                segmentation_type: if self.labelmap {
+                    SegmentationType::Labelmap
+                } else {
+                    SegmentationType::Binary
+                },
                 at: Clock::system().now(),
             };
             let (written, found) =
