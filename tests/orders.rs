@@ -1,10 +1,16 @@
 //! The walk through the real server: STOW-RS, order, events, SEG and record.
 
+use std::path::Path;
+use std::time::Duration;
+
 use futures_util::StreamExt;
+use seer::app::App;
+use seer::config::Config;
 use seer::dicom::{DicomLimits, Instance, SeriesUid};
+use seer::orders::{Created, NewOrder, Order, OrderState, Outputs};
 use serde_json::{Value, json};
 
-use crate::support::Server;
+use crate::support::{Server, engine, sample_study};
 
 #[tokio::test]
 async fn sample_study_and_a_sentence_become_a_seg_and_a_record() {
@@ -265,40 +271,77 @@ async fn what_was_asked_for_beside_the_masks_is_in_the_archive() {
 }
 
 /// The server may die after it has kept the record and before it has stored the SEG.
-#[tokio::test]
-async fn an_order_that_died_before_its_seg_was_stored_is_walked_again() {
+#[test]
+fn an_order_that_died_before_its_seg_was_stored_is_walked_again() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().to_owned();
-    let at_path = |config: &mut seer::config::Config| config.storage.path = path.clone();
-    let text = "segment the left putamen";
-    let body = |study: &str| json!({ "study_uid": study, "text": text });
+    let app = open(folder.path(), true);
+    let files = sample_study().into_iter();
+    let stored = files.map(|file| app.archive.store_file(&file).unwrap()).last().unwrap();
+    let order = NewOrder {
+        study_uid: stored.identity.study,
+        series_uid: None,
+        text: "segment the left putamen".to_owned(),
+        priority: 0,
+        idempotency_key: None,
+        drop_empty_frames: false,
+        outputs: Outputs::default(),
+    };
+    let first = finished(&app, created(&app, &order));
+    let first_sop = first.result.unwrap().seg_sop_instance_uid;
+    close(app);
 
-    let server = Server::with(at_path, Some(crate::support::engine())).await;
-    let study = server.stow_sample().await;
-    let (_, first) = server.post_json("/api/v1/orders", &body(&study)).await;
-    let first = server.wait(first["id"].as_str().unwrap()).await;
-    let first_sop = first["result"]["seg_sop_instance_uid"].as_str().unwrap().to_owned();
-    server.app.orders.stop();
-    drop(server);
-
-    let without_models = Server::with(at_path, None).await;
-    let (_, second) = without_models.post_json("/api/v1/orders", &body(&study)).await;
-    let id = second["id"].as_str().unwrap();
-    let database = rusqlite::Connection::open(path.join("orders/orders.sqlite")).unwrap();
-    let copied = database.execute(
+    let app = open(folder.path(), false);
+    let second = created(&app, &order);
+    close(app);
+    let database = folder.path().join("orders/orders.sqlite");
+    let copied = rusqlite::Connection::open(database).unwrap().execute(
         "UPDATE orders SET state = 'running', attempt_count = 1, record = \
          (SELECT replace(record, ?1, '2.25.404') FROM orders WHERE id = ?2) WHERE id = ?3",
-        [&first_sop, first["id"].as_str().unwrap(), id],
+        [first_sop.as_str(), &first.id.to_string(), &second.to_string()],
     );
     assert_eq!(copied.unwrap(), 1);
-    drop(database);
-    drop(without_models);
 
-    let server = Server::with(at_path, Some(crate::support::engine())).await;
-    let second = server.wait(id).await;
-    assert_eq!(second["state"], "completed", "{second:#}");
-    assert_ne!(second["result"]["seg_sop_instance_uid"], "2.25.404");
-    assert_ne!(second["result"]["seg_sop_instance_uid"], first_sop.as_str());
+    let app = open(folder.path(), true);
+    let second = finished(&app, second);
+    assert_eq!(second.state, OrderState::Completed, "{:?}", second.error);
+    let second_sop = second.result.unwrap().seg_sop_instance_uid;
+    assert!(second_sop != first_sop && second_sop.as_str() != "2.25.404", "{second_sop}");
+    close(app);
+}
+
+/// Opens the storage again; the last owner may take a moment to let go.
+fn open(path: &Path, with_models: bool) -> App {
+    let mut config = Config::default();
+    config.storage.path = path.to_owned();
+    for _ in 0..100 {
+        match App::with_engine(config.clone(), with_models.then(engine)) {
+            Ok(app) => return app,
+            Err(_) => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+    App::with_engine(config, None).map(drop).unwrap();
+    panic!("storage was taken for five seconds");
+}
+
+fn close(app: App) {
+    app.orders.stop();
+}
+
+fn created(app: &App, order: &NewOrder) -> uuid::Uuid {
+    match app.orders.create(order.clone()).unwrap() {
+        Created::New(order) | Created::Existing(order) => order.id,
+    }
+}
+
+fn finished(app: &App, id: uuid::Uuid) -> Order {
+    for _ in 0..2400 {
+        let order = app.orders.get(id).unwrap();
+        if order.state.is_final() {
+            return order;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    panic!("order did not end in four minutes");
 }
 
 async fn bytes(server: &Server, path: &str) -> Vec<u8> {
