@@ -9,6 +9,7 @@ mod dicom;
 mod dicom_seg;
 mod geometry;
 mod http;
+mod ohif;
 mod orders;
 mod process;
 mod reason;
