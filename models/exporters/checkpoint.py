@@ -74,7 +74,8 @@ class Checkpoint:
         key = self.key(name)
         path = self.shards[key]
         if path not in self.open_files:
-            self.open_files[path] = safe_open(path, framework="pt")
+            # Shards are mapped into memory; one at a time bounds what stays there.
+            self.open_files = {path: safe_open(path, framework="pt")}
         return self.open_files[path].get_slice(key)
 
 

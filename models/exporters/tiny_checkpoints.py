@@ -1,6 +1,6 @@
 """Writes checkpoints of the real classes at toy size, with random weights, for tests and fixtures.
 
-    python tiny_checkpoints.py qwen3-vl|qwen3-embedding|lora FOLDER
+    python tiny_checkpoints.py qwen3-vl|qwen3-embedding|lora|voxtell FOLDER
 
 Weights are scaled so that outputs differ between tokens, prompts and pictures: with PyTorch's own
 initialisation a deep network of this size says nearly the same to everything.
@@ -45,7 +45,7 @@ def byte_bpe(special, words=WORDS):
     return tokenizer
 
 
-def spread(model, seed, gain=1.0):
+def spread(model, seed, gain=1.5):
     """Random weights with unit-sized responses and lively norms, rounded to what float16 holds."""
     random = torch.Generator().manual_seed(seed)
     draw = lambda weight: torch.randn(weight.shape, generator=random)
@@ -54,7 +54,7 @@ def spread(model, seed, gain=1.0):
             if weight.dim() > 1 and not any(table in name for table in ("embed", "position")):
                 weight.copy_(draw(weight) * gain * 1.3 / weight[0].numel() ** 0.5)
             elif weight.dim() > 1:
-                weight.copy_(draw(weight) * 0.7)
+                weight.copy_(draw(weight) * 0.35)
             elif "norm" in name and name.endswith("weight"):
                 weight.copy_(1 + 0.2 * draw(weight))
             else:
@@ -150,13 +150,42 @@ def qwen3_embedding(folder, width=48, seed=4):
     return model
 
 
+def voxtell(folder, patch=(32, 64, 96), width=48, seed=6):
+    """A VoxTell model folder (plans.json, fold_0/checkpoint_final.pth) that is not a cube; returns the network."""
+    from voxtell.model.voxtell_model import VoxTellModel
+
+    from export_voxtell import decoder_configs, load_model
+    folder = Path(folder)
+    (folder / "fold_0").mkdir(parents=True, exist_ok=True)
+    features, strides = [4, 8, 8, 16, 16, 16], [[1, 1, 1]] + [[2, 2, 2]] * 5
+    arch = dict(n_stages=6, features_per_stage=features, conv_op="torch.nn.modules.conv.Conv3d", kernel_sizes=[[3, 3, 3]] * 6,
+                strides=strides, n_blocks_per_stage=[1] * 6, n_conv_per_stage_decoder=[1] * 5, conv_bias=True,
+                norm_op="torch.nn.modules.instancenorm.InstanceNorm3d", norm_op_kwargs={"eps": 1e-5, "affine": True},
+                dropout_op=None, dropout_op_kwargs=None, nonlin="torch.nn.LeakyReLU", nonlin_kwargs={"inplace": True})
+    requires = ["conv_op", "norm_op", "dropout_op", "nonlin"]
+    (folder / "plans.json").write_text(json.dumps({"configurations": {"3d_fullres": {
+        "patch_size": list(patch), "architecture": {"arch_kwargs": arch, "_kw_requires_import": requires}}}}))
+
+    class Network(VoxTellModel):
+        DECODER_CONFIGS = decoder_configs(features, patch, strides)
+        TRANSFORMER_NUM_LAYERS = 2
+
+    import pydoc
+    located = {k: pydoc.locate(v) if k in requires and v else v for k, v in arch.items()}
+    network = Network(input_channels=1, **located, decoder_layer=4, text_embedding_dim=width, num_maskformer_stages=5, num_heads=4,
+                      query_dim=32, project_to_decoder_hidden_dim=32, deep_supervision=False)
+    state = spread(network, seed, gain=1.0).state_dict()
+    torch.save({"network_weights": state}, folder / "fold_0/checkpoint_final.pth")
+    return load_model(folder)[0]
+
+
 def main():
     kind, folder = sys.argv[1:]
     if kind == "lora":
         from checkpoint import Checkpoint
         lora(folder, Checkpoint(Path(folder).parent))
         return
-    {"qwen3-vl": qwen3_vl, "qwen3-embedding": qwen3_embedding}[kind](folder)
+    {"qwen3-vl": qwen3_vl, "qwen3-embedding": qwen3_embedding, "voxtell": voxtell}[kind](folder)
 
 
 if __name__ == "__main__":
