@@ -11,6 +11,7 @@ mod geometry;
 mod http;
 mod ohif;
 mod orders;
+mod parity;
 mod process;
 mod reason;
 mod rooms;
