@@ -185,6 +185,23 @@ fn render_one(
     }
 }
 
+/// Slice `index` of a plane, in the order and the sense in which it is displayed, as a square of
+/// 8-bit grey, row-major: windowed, not gamma-corrected, and stretched as [`Fit::Stretch`] does.
+///
+/// # Panics
+/// When the volume has no such slice.
+pub fn stretched_slice(
+    volume: &Volume,
+    plane: Plane,
+    index: usize,
+    window: Window,
+    size: usize,
+) -> Vec<u8> {
+    let slices = Slices::of(volume, plane);
+    let placement = slices.placement(size, Fit::Stretch);
+    grey_square(&slices, index, GreyRule { window, gamma: 1.0 }, size, placement)
+}
+
 /// How values become grey.
 #[derive(Debug, Clone, Copy)]
 struct GreyRule {

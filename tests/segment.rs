@@ -170,7 +170,7 @@ fn prompts_asked_together_equal_prompts_asked_alone() {
     let tight = BackboneSettings {
         prompts_per_run_max: 1,
         embeddings_cached_max: 1,
-        memory_bytes_max: 600_000,
+        memory_bytes_max: 450_000,
         ..BackboneSettings::default()
     };
     let in_groups = run(&load(None, tight), &volume, &prompts);
@@ -290,5 +290,5 @@ fn refuses_a_manifest_that_cannot_be_followed() {
     let Err(error) = Backbone::load(&bundle, &runtime, BackboneSettings::default()) else {
         panic!("a spacing of zero was accepted");
     };
-    assert!(matches!(error, SegmentError::Setting { key: "spacing_mm", .. }), "{error}");
+    assert!(matches!(error, SegmentError::Setting { key: "preprocessing.spacing_mm", .. }), "{error}");
 }
