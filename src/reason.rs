@@ -29,7 +29,7 @@ pub mod picture;
 pub mod positions;
 pub mod prompt;
 pub mod reasoner;
-mod resize;
+pub(crate) mod resize;
 pub mod sample;
 pub mod trace;
 

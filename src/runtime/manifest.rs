@@ -147,6 +147,21 @@ pub struct ImageSettings {
     pub min_pixels: usize,
     /// Larger images are reduced to this many pixels.
     pub max_pixels: usize,
+    /// Whose arithmetic resizing and scaling follow.
+    #[serde(default)]
+    pub arithmetic: ImageArithmetic,
+}
+
+/// The two libraries behind Hugging Face's image processors. They differ by one or two of 255 grey
+/// levels in about one of 200 resized pixels, and in the last bit of every scaled value.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImageArithmetic {
+    /// `Qwen2VLImageProcessorPil`.
+    #[default]
+    Pillow,
+    /// `Qwen2VLImageProcessor` (in transformers 4 `…Fast`), what `AutoProcessor` gives.
+    Torchvision,
 }
 
 /// `[reasoner.decoding]`.
