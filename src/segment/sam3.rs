@@ -15,10 +15,12 @@ use super::tokens::TokenRows;
 use super::words::TextEncoder;
 use super::{SegmentError, SegmentTimings, Segmentation, timed};
 use crate::geometry::AxisPermutation;
-use crate::runtime::manifest::SliceSettings;
+use crate::reason::picture::Picture;
+use crate::reason::resize::{Kernel, resize};
+use crate::runtime::manifest::{ImageArithmetic, SliceSettings};
 use crate::runtime::{Graph, Inputs, Tensor};
 use crate::threads::{Cancel, Progress};
-use crate::view::{Window, stretched_slice};
+use crate::view::{Window, grey_slice};
 use crate::volume::{Mask, Volume};
 
 /// The graphs of a `sam3` backbone with their settings.
@@ -151,10 +153,16 @@ impl Sam3 {
         let window = window.get(volume.modality.code()).or_else(|| window.get("default"));
         let window = window.copied().unwrap_or(Window::Percentile { low: 0.5, high: 99.5 });
         for index in 0..count {
-            let grey = stretched_slice(volume, *plane, index, window, *size);
+            let grey = grey_slice(volume, *plane, index, window);
+            let (rows, columns) = grey.dim();
+            let pixels = grey.iter().map(|value| [*value; 3]).collect();
+            let picture = Picture { rows, columns, pixels };
+            let square =
+                resize(&picture, (*size, *size), Kernel::Linear, ImageArithmetic::Torchvision);
             let pixels = ArrayD::from_shape_fn(vec![1, 3, *size, *size], |at| {
-                let value = f32::from(grey[at[2] * size + at[3]]) / 255.0;
-                (value - mean[at[1]]) / std[at[1]]
+                let value = f32::from(square.pixels[at[2] * size + at[3]][at[1]]);
+                // torchvision folds the division by 255 into mean and deviation.
+                (value - mean[at[1]] * 255.0) / (std[at[1]] * 255.0)
             });
             if feed.send((index, pixels)).is_err() {
                 return; // The graphs stopped; they say why.
