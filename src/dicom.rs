@@ -40,6 +40,7 @@ mod rle;
 mod stream;
 mod text;
 mod tolerated;
+mod transcode;
 mod transfer_syntax;
 mod uid;
 mod value;
@@ -48,6 +49,8 @@ pub use attributes::Attributes;
 pub use colour::RgbFrame;
 pub use detached::FramePlaces;
 pub use error::DicomError;
+pub use transcode::{TranscodeError, is_decodable};
+pub use transfer_syntax::{TRANSFER_SYNTAXES, TransferSyntax};
 pub use uid::{SeriesUid, SopInstanceUid, StudyUid};
 
 const PIXEL_DATA: Tag = Tag(0x7FE0, 0x0010);

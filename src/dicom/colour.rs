@@ -24,7 +24,9 @@ pub struct RgbFrame {
 impl Instance {
     /// Whether the pixels are colour: anything but MONOCHROME1 and MONOCHROME2.
     pub fn is_colour(&self) -> bool {
-        self.pixels.as_ref().is_some_and(|pixels| matches!(pixels.photometric, Photometric::Colour(_)))
+        self.pixels
+            .as_ref()
+            .is_some_and(|pixels| matches!(pixels.photometric, Photometric::Colour(_)))
     }
 
     /// What the samples of [`Instance::native_frame`] mean: Photometric Interpretation
@@ -144,12 +146,8 @@ fn interleaved(
 /// YBR_FULL to RGB (PS3.3 §C.7.6.3.1.2, the inverse of its matrix).
 fn rgb_of([luma, blue, red]: [u8; 3]) -> [u8; 3] {
     let (luma, blue, red) = (f32::from(luma), f32::from(blue) - 128.0, f32::from(red) - 128.0);
-    [
-        luma + 1.402 * red,
-        luma - 0.344_136 * blue - 0.714_136 * red,
-        luma + 1.772 * blue,
-    ]
-    .map(|sample| sample.round().clamp(0.0, 255.0) as u8)
+    [luma + 1.402 * red, luma - 0.344_136 * blue - 0.714_136 * red, luma + 1.772 * blue]
+        .map(|sample| sample.round().clamp(0.0, 255.0) as u8)
 }
 
 /// Palette colour lookup tables (PS3.3 §C.7.9), high bytes of the entries.

@@ -82,7 +82,8 @@ impl Source<'_> {
                 bytes.get(..size).map(<[u8]>::to_vec).ok_or(short)
             }
             Samples::Coded(coded) => {
-                let cell = Cell { shift: 0, bits: coded.bits, is_signed: self.description.is_signed };
+                let cell =
+                    Cell { shift: 0, bits: coded.bits, is_signed: self.description.is_signed };
                 let values = coded.samples.into_iter().map(|sample| cell.value(sample));
                 Ok(little_endian(values, bits_allocated))
             }
@@ -167,10 +168,9 @@ impl Source<'_> {
             PixelCoding::Rle => {
                 rle::decode(&bytes, planes).map(Samples::owned).map_err(Fault::from)
             }
-            PixelCoding::Deflated => {
-                inflate(&bytes, (description.frame_bits() / 8) as usize)
-                    .map(Samples::owned).map_err(Fault::from)
-            }
+            PixelCoding::Deflated => inflate(&bytes, (description.frame_bits() / 8) as usize)
+                .map(Samples::owned)
+                .map_err(Fault::from),
             PixelCoding::Jpeg => codec::decode_jpeg(&bytes, description, uid).map(Samples::Coded),
             PixelCoding::JpegLs => codec::decode_jpeg_ls(&bytes, description).map(Samples::Coded),
             PixelCoding::Jpeg2000 => {

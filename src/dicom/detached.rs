@@ -91,9 +91,11 @@ impl FramePlaces {
     /// Undoes [`FramePlaces::to_numbers`]; `None` for numbers it does not give.
     pub fn from_numbers(numbers: &[u64]) -> Option<Self> {
         let kind = match numbers.get(1..)? {
-            [0, at, frame_bits, count] => {
-                Kind::Native { at: *at, frame_bits: *frame_bits, count: u32::try_from(*count).ok()? }
-            }
+            [0, at, frame_bits, count] => Kind::Native {
+                at: *at,
+                frame_bits: *frame_bits,
+                count: u32::try_from(*count).ok()?,
+            },
             [1, count, rest @ ..] => {
                 let count = usize::try_from(*count).ok()?;
                 let (fragments, bounds) = rest.split_at_checked(count.checked_mul(2)?)?;

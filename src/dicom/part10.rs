@@ -48,8 +48,7 @@ pub(super) fn read(bytes: &[u8], limits: &DicomLimits) -> Result<Part10, DicomEr
     let guard::DataSet { object, findings: more, pixel_place } =
         guard::read_data_set(&data_set, at, encoding, limits)?;
     findings.extend(more);
-    let pixel_place =
-        pixel_place.filter(|_| !declared.is_deflated && encoding.is_little_endian());
+    let pixel_place = pixel_place.filter(|_| !declared.is_deflated && encoding.is_little_endian());
     let table = meta.into_table(&uid, declared.encoding, &object);
     let object = object.with_exact_meta(table);
     Ok(Part10 { object, transfer_syntax_uid: uid, findings, pixel_place })

@@ -114,7 +114,8 @@ mod tests {
     #[test]
     fn interleaves_byte_planes_of_literal_and_repeated_runs() {
         let coded = frame(&[&[254, 1], &[2, 7, 8, 9, 128]]);
-        let planes = |pixel_count, samples, sample_bytes| Planes { pixel_count, samples, sample_bytes };
+        let planes =
+            |pixel_count, samples, sample_bytes| Planes { pixel_count, samples, sample_bytes };
         assert_eq!(decode(&coded, planes(3, 1, 2)), Ok(vec![7, 1, 8, 1, 9, 1]));
         let wide = frame(&[&[0, 4], &[0, 3], &[0, 2], &[0, 1]]);
         assert_eq!(decode(&wide, planes(1, 1, 4)), Ok(vec![1, 2, 3, 4]));
