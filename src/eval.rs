@@ -20,6 +20,7 @@
 mod error;
 pub mod evaluate;
 pub mod packed;
+pub mod pictures;
 pub mod random;
 pub mod report;
 pub mod runner;
