@@ -10,6 +10,7 @@ mod progress;
 mod segment;
 mod serve;
 mod setup;
+mod suite;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -44,6 +45,9 @@ enum Command {
     Models(models::Models),
     /// Measures the models on a suite and writes the paper's tables.
     Eval(eval::Eval),
+    /// Makes suites of public data sets.
+    #[command(subcommand)]
+    Suite(suite::Suite),
     /// Prints the OpenAPI document.
     Openapi,
     /// Says what this machine has and lacks.
@@ -84,6 +88,7 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<Ended> {
         Command::Setup(setup) => setup.run(&config),
         Command::Models(models) => models.run(&config),
         Command::Eval(eval) => eval.run(&config),
+        Command::Suite(suite) => suite.run(&config),
         Command::Doctor => doctor::run(&config),
         Command::Openapi => Ok(Ended::Done),
     }
