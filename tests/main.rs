@@ -9,6 +9,7 @@ mod config;
 mod dicom;
 mod dicom_seg;
 mod families;
+mod eval;
 mod geometry;
 mod http;
 mod ohif;
