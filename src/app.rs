@@ -10,7 +10,10 @@ use crate::archive::Archive;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dicom::SopInstanceUid;
-use crate::orders::{Engine, EngineSettings, Orders, OrdersSettings, write_whole};
+use crate::orders::{
+    Arrivals, Engine, EngineSettings, OrderParts, Orders, OrdersSettings, write_whole,
+};
+use crate::pacs::{Pacs, PacsOptions};
 use crate::reason::ReasonerSettings;
 use crate::runtime::{Bundle, RuntimeSettings, setup};
 use crate::segment::BackboneSettings;
@@ -25,6 +28,10 @@ pub struct App {
     pub archive: Archive,
     /// The order queue.
     pub orders: Orders,
+    /// The other nodes.
+    pub pacs: Pacs,
+    /// What arrives by itself, for standing orders.
+    pub arrivals: Arrivals,
     /// The current time.
     pub clock: Clock,
     /// What the configured bundles are, for `/api/v1/models` and readiness.
@@ -62,9 +69,27 @@ impl App {
         for bundle in &models.bundles {
             metrics::bundle_loaded(&bundle.name, &bundle.version, &bundle.provider);
         }
-        let orders = Orders::open(settings, archive.clone(), clock.clone(), engine)
+        std::fs::create_dir_all(&settings.path)
+            .with_context(|| format!("cannot make {}", settings.path.display()))?;
+        let arrivals =
+            Arrivals::open(&settings.path.join("arrivals.sqlite"), config.pacs.rules.clone())
+                .with_context(|| format!("cannot open the arrivals in {}", path.display()))?;
+        let noted = arrivals.clone();
+        let pacs = Pacs::open(PacsOptions {
+            settings: config.pacs.clone(),
+            archive: archive.clone(),
+            instance_size_bytes_max: config.dicom.instance_size_bytes_max,
+            arrivals: Arc::new(move |arrival| noted.note(arrival)),
+        })?;
+        let parts = OrderParts {
+            archive: archive.clone(),
+            clock: clock.clone(),
+            pacs: Some(pacs.clone()),
+            arrivals: Some(arrivals.clone()),
+        };
+        let orders = Orders::open(settings, parts, engine)
             .with_context(|| format!("cannot open the order queue in {}", path.display()))?;
-        Ok(Self { config: Arc::new(config), archive, orders, clock, models })
+        Ok(Self { config: Arc::new(config), archive, orders, pacs, arrivals, clock, models })
     }
 }
 

@@ -12,6 +12,7 @@ mod health;
 mod media;
 mod middleware;
 mod models;
+mod nodes;
 mod orders;
 mod pages;
 mod upload;
@@ -69,6 +70,7 @@ impl Server {
     tags(
         (name = "orders", description = "Free-text segmentation orders and their results"),
         (name = "dicomweb", description = "STOW-RS, QIDO-RS and WADO-RS (PS3.18)"),
+        (name = "nodes", description = "Other nodes, and results on their way to them"),
         (name = "models", description = "What is loaded"),
         (name = "operations", description = "Health, metrics and this document"),
     )
@@ -117,10 +119,16 @@ fn grouped() -> [Group; 3] {
             routes: orders::quick_routes()
                 .merge(dicomweb::quick_routes())
                 .merge(models::routes())
+                .merge(nodes::quick_routes())
                 .merge(health::guarded_routes()),
             guards: Guards::KeyAndTimeout,
         },
-        Group { routes: orders::long_routes().merge(dicomweb::long_routes()), guards: Guards::Key },
+        Group {
+            routes: orders::long_routes()
+                .merge(dicomweb::long_routes())
+                .merge(nodes::long_routes()),
+            guards: Guards::Key,
+        },
     ]
 }
 

@@ -12,6 +12,7 @@ use crate::http::Server;
 use crate::http::error::{ApiError, UploadProblems};
 use crate::http::extract::{ScopePath, base_url, header_text};
 use crate::http::media::MediaType;
+use crate::http::nodes;
 use crate::http::upload::{self, Received, Upload};
 
 /// Stores instances of any studies.
@@ -125,7 +126,10 @@ async fn store_received(
         }
     };
     match upload::store(server, spooled, only_study.cloned()).await {
-        Ok(Ok(stored)) => outcome.keep(stored),
+        Ok(Ok(stored)) => match nodes::note_arrival(server, &stored).await {
+            Ok(()) => outcome.keep(stored),
+            Err(error) => outcome.refuse(Failure::ours(&error)),
+        },
         Ok(Err(error)) => outcome.refuse(Failure::of(error)),
         // A panic in the parser costs this instance only.
         Err(error) => outcome.refuse(Failure::ours(&error)),

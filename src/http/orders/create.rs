@@ -115,6 +115,8 @@ async fn read_form(
         text: String::new(),
         priority: 0,
         drop_empty_frames: false,
+        source: None,
+        deliver_to: Vec::new(),
     };
     let mut of_files: Option<StudyUid> = None;
     while let Some(field) = upload.next().await? {
@@ -127,6 +129,7 @@ async fn read_form(
                 let text = upload.text(field).await?;
                 request.drop_empty_frames = parse("drop_empty_frames", &text)?;
             }
+            "deliver_to" => request.deliver_to.push(upload.text(field).await?),
             "file" => {
                 let received = upload.spool(server, field).await?;
                 of_files = Some(store(server, received, of_files).await?);

@@ -9,7 +9,7 @@ use crate::answer::Refusal;
 use crate::dicom::{SeriesUid, StudyUid};
 use crate::error::Finding;
 use crate::http::error::ApiError;
-use crate::orders::{NewOrder, Order, OrderFailure, OrderState, Step};
+use crate::orders::{Delivery, FetchStatus, NewOrder, Order, OrderFailure, OrderState, Routing, Step};
 
 /// A request to segment something in a stored study.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
@@ -30,6 +30,13 @@ pub(super) struct OrderRequest {
     /// Leave frames without any inside pixel out of the segmentation.
     #[serde(default)]
     pub(super) drop_empty_frames: bool,
+    /// The node to fetch the study from; when absent, a study that is not stored here is looked
+    /// for on every node.
+    #[serde(default)]
+    pub(super) source: Option<String>,
+    /// Nodes that get the result, besides those that get every result.
+    #[serde(default)]
+    pub(super) deliver_to: Vec<String>,
 }
 
 impl OrderRequest {
@@ -42,6 +49,7 @@ impl OrderRequest {
             priority: self.priority,
             idempotency_key,
             drop_empty_frames: self.drop_empty_frames,
+            routing: Routing { source: self.source, deliver_to: self.deliver_to },
         })
     }
 }
@@ -88,6 +96,18 @@ pub(super) struct OrderView {
     updated_at: OffsetDateTime,
     /// How often it was started.
     attempt_count: u32,
+    /// The node to fetch the study from, when one was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+    /// How far the study is, when another node keeps it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fetch: Option<FetchStatus>,
+    /// The nodes that the order sends its result to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    deliver_to: Vec<String>,
+    /// Its result on the way to other nodes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    deliveries: Vec<Delivery>,
     /// Where to go on from here.
     links: Links,
 }
@@ -160,6 +180,10 @@ impl OrderView {
             created_at: order.created_at,
             updated_at: order.updated_at,
             attempt_count: order.attempt_count,
+            source: order.new.routing.source,
+            fetch: order.fetch,
+            deliveries: order.deliveries,
+            deliver_to: order.new.routing.deliver_to,
             links,
         }
     }
