@@ -10,6 +10,7 @@ mod dicom_seg;
 mod geometry;
 mod http;
 mod orders;
+mod pacs;
 mod process;
 mod reason;
 mod rooms;

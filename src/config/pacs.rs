@@ -200,7 +200,11 @@ impl PacsSettings {
             return Err(bad(key, count, "at least 1"));
         }
         if !(4096..=16 << 20).contains(&self.pdu_size_bytes_max) {
-            return Err(bad("pacs.pdu_size_bytes_max", self.pdu_size_bytes_max, "4096 to 16777216"));
+            return Err(bad(
+                "pacs.pdu_size_bytes_max",
+                self.pdu_size_bytes_max,
+                "4096 to 16777216",
+            ));
         }
         self.check_nodes()?;
         self.check_rules()

@@ -64,7 +64,11 @@ pub struct Delivery {
     /// How often it was tried.
     pub attempt_count: u32,
     /// When it is tried next, while it waits.
-    #[serde(with = "time::serde::rfc3339::option", default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        with = "time::serde::rfc3339::option",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
     pub next_at: Option<OffsetDateTime>,
     /// Why the last attempt failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -196,7 +200,13 @@ impl Shared {
     ) -> Result<(), OrderError> {
         let (now, node) = (self.clock.now(), delivery.node.as_str());
         let tried = delivery.attempt_count + 1;
-        let mut outcome = Outcome { id: delivery.id, tried, state: DeliveryState::Delivered, next_at: now, error: None };
+        let mut outcome = Outcome {
+            id: delivery.id,
+            tried,
+            state: DeliveryState::Delivered,
+            next_at: now,
+            error: None,
+        };
         if let Err(error) = sent {
             let kind = error.kind().word();
             outcome.error = Some(OrderFailure { kind: kind.into(), message: error_chain(&error) });

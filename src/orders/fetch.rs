@@ -84,7 +84,10 @@ impl Shared {
                 }
                 Ok(None) => std::thread::sleep(TICK),
                 Err(error) => {
-                    warn!(error = &error as &dyn std::error::Error, "Cannot take an order to fetch");
+                    warn!(
+                        error = &error as &dyn std::error::Error,
+                        "Cannot take an order to fetch"
+                    );
                     std::thread::sleep(Duration::from_secs(1));
                 }
             }
@@ -141,8 +144,7 @@ impl Shared {
     ) -> Result<(), OrderError> {
         let tried = order.fetch.as_ref().map_or(0, |fetch| fetch.attempt_count);
         let (kind, now) = (error.kind(), self.clock.now());
-        let failure =
-            OrderFailure { kind: kind.word().to_owned(), message: error_chain(&error) };
+        let failure = OrderFailure { kind: kind.word().to_owned(), message: error_chain(&error) };
         let settings = pacs.settings();
         if error.may_pass() && tried < settings.fetch_attempt_count_max {
             let wait = wait_before(tried, settings);
@@ -197,8 +199,13 @@ impl Store {
 
     /// Puts an order back into the queue, for the walk.
     fn fetched(&self, id: Uuid, now: OffsetDateTime) -> Result<(), OrderError> {
-        self.back_to_queue(id, "UPDATE order_routing SET fetch = 'done', fetch_error = NULL \
-             WHERE id = ?1", &[], now)
+        self.back_to_queue(
+            id,
+            "UPDATE order_routing SET fetch = 'done', fetch_error = NULL \
+             WHERE id = ?1",
+            &[],
+            now,
+        )
     }
 
     /// Puts an order back into the queue, for another fetch.

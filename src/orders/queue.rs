@@ -11,15 +11,15 @@ use tracing::{error, info, info_span, warn};
 use uuid::Uuid;
 
 use super::pictures;
-use super::standing::Arrivals;
-use super::{delivery, fetch};
 use super::run::{self, Concluded};
+use super::standing::Arrivals;
 use super::store::Store;
 use super::walk::WalkError;
 use super::{
     Created, Engine, NewOrder, Order, OrderError, OrderEvent, OrderFailure, OrderQuery, OrderState,
     Step,
 };
+use super::{delivery, fetch};
 use crate::archive::Archive;
 use crate::clock::Clock;
 use crate::error::{ErrorKind, Kind};

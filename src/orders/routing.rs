@@ -33,8 +33,7 @@ CREATE INDEX IF NOT EXISTS order_routing_by_fetch ON order_routing (fetch, fetch
 ";
 
 /// Columns of a query over `orders` that [`read`] and `fetch::read` take; `fetch` is a JSON object.
-pub(super) const COLUMNS: &str =
-    "(SELECT r.routing FROM order_routing r WHERE r.id = orders.id) AS routing, \
+pub(super) const COLUMNS: &str = "(SELECT r.routing FROM order_routing r WHERE r.id = orders.id) AS routing, \
      (SELECT json_object('wanted', r.fetch = 'wanted', 'attempt_count', r.fetch_attempt_count, \
       'error', json(r.fetch_error)) FROM order_routing r \
       WHERE r.id = orders.id AND r.fetch IS NOT NULL) AS fetch, \

@@ -121,7 +121,8 @@ impl Arrivals {
             for rule in &self.0.rules {
                 let is_quiet = arrived.last.elapsed() >= Duration::from_secs(rule.quiet_seconds);
                 if is_quiet && !arrived.seen.contains(&rule.name) {
-                    let counts = |sender: &String| rule.from.is_empty() || rule.from.contains(sender);
+                    let counts =
+                        |sender: &String| rule.from.is_empty() || rule.from.contains(sender);
                     let parts = arrived.parts.iter().filter(|(_, sender)| counts(sender));
                     let series = parts.map(|(series, _)| series.clone()).collect();
                     ready.push((study.clone(), rule.clone(), series));
@@ -181,7 +182,9 @@ impl Orders {
             }
             Ok(Some(Created::Existing(_)) | None) => true,
             // The queue is full or the disk busy; the study keeps.
-            Err(error) if matches!(error.kind(), ErrorKind::Overloaded | ErrorKind::Unavailable) => {
+            Err(error)
+                if matches!(error.kind(), ErrorKind::Overloaded | ErrorKind::Unavailable) =>
+            {
                 std::thread::sleep(Duration::from_secs(1));
                 false
             }

@@ -25,9 +25,8 @@ pub(super) use store::send;
 const JSON_BYTES_MAX: usize = 32 << 20;
 const DICOM_JSON: HeaderValue = HeaderValue::from_static("application/dicom+json");
 /// `transfer-syntax=*` asks for instances as they are stored (PS3.18 §8.7.3.5.2).
-const DICOM_PARTS: HeaderValue = HeaderValue::from_static(
-    "multipart/related; type=\"application/dicom\"; transfer-syntax=*",
-);
+const DICOM_PARTS: HeaderValue =
+    HeaderValue::from_static("multipart/related; type=\"application/dicom\"; transfer-syntax=*");
 
 /// Starts a request to a node, with its credentials.
 fn authorized(node: &DicomwebNode, mut request: RequestBuilder) -> RequestBuilder {
@@ -38,7 +37,8 @@ fn authorized(node: &DicomwebNode, mut request: RequestBuilder) -> RequestBuilde
     }
     let mut headers = HeaderMap::new();
     for (name, value) in &node.headers {
-        if let (Ok(name), Ok(mut value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value))
+        if let (Ok(name), Ok(mut value)) =
+            (name.parse::<HeaderName>(), HeaderValue::from_str(value))
         {
             value.set_sensitive(true);
             headers.insert(name, value);
@@ -178,7 +178,10 @@ pub(super) async fn retrieve(
         let mut left = shared.instance_size_bytes_max;
         while let Some(chunk) = parts.chunk(&mut part).await.map_err(broken)? {
             left = left.checked_sub(chunk.len() as u64).ok_or_else(|| {
-                protocol(node, format!("an instance larger than {}", shared.instance_size_bytes_max))
+                protocol(
+                    node,
+                    format!("an instance larger than {}", shared.instance_size_bytes_max),
+                )
             })?;
             file.write_all(&chunk).await.map_err(disk)?;
         }

@@ -62,5 +62,6 @@ const TRANSFER_SYNTAXES: &[&str] = &[
     uids::RLE_LOSSLESS,
     uids::ENCAPSULATED_UNCOMPRESSED_EXPLICIT_VR_LITTLE_ENDIAN,
     uids::DEFLATED_IMAGE_FRAME_COMPRESSION,
-    uids::EXPLICIT_VR_BIG_ENDIAN,
+    // Explicit VR Big Endian, retired.
+    "1.2.840.10008.1.2.2",
 ];

@@ -39,7 +39,8 @@ pub(super) fn client(settings: &PacsSettings) -> Result<reqwest::Client, PacsErr
 
 fn add_configured(roots: &mut RootCertStore, path: &Path) -> Result<(), PacsError> {
     let failed = |why: String| PacsError::Certificates { path: path.display().to_string(), why };
-    let certificates = CertificateDer::pem_file_iter(path).map_err(|error| failed(error.to_string()))?;
+    let certificates =
+        CertificateDer::pem_file_iter(path).map_err(|error| failed(error.to_string()))?;
     let mut count = 0;
     for certificate in certificates {
         let certificate = certificate.map_err(|error| failed(error.to_string()))?;

@@ -9,7 +9,9 @@ use crate::answer::Refusal;
 use crate::dicom::{SeriesUid, StudyUid};
 use crate::error::Finding;
 use crate::http::error::ApiError;
-use crate::orders::{Delivery, FetchStatus, NewOrder, Order, OrderFailure, OrderState, Routing, Step};
+use crate::orders::{
+    Delivery, FetchStatus, NewOrder, Order, OrderFailure, OrderState, Routing, Step,
+};
 
 /// A request to segment something in a stored study.
 #[derive(Debug, Clone, Deserialize, ToSchema)]

@@ -29,7 +29,8 @@ pub(in crate::pacs) async fn send(
     let size: u64 =
         instances.iter().map(|instance| head.len() as u64 + instance.size_bytes + 2).sum();
     let tail = format!("--{boundary}--\r\n");
-    let content_type = format!("multipart/related; type=\"application/dicom\"; boundary={boundary}");
+    let content_type =
+        format!("multipart/related; type=\"application/dicom\"; boundary={boundary}");
     let request = shared
         .client
         .post(url(node, "studies"))

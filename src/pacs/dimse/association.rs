@@ -88,10 +88,9 @@ impl Association {
         association.write(&request.into_pdu(limits.pdu_bytes_max)).await?;
         match association.read(NEGOTIATION_PDU_BYTES_MAX, "answering a request").await? {
             Pdu::AssociationAC(accepted) => association.take_answer(&proposed, accepted),
-            Pdu::AssociationRJ(AssociationRJ { source, .. }) => Err(PacsError::Rejected {
-                node: node.to_owned(),
-                reason: source.to_string(),
-            }),
+            Pdu::AssociationRJ(AssociationRJ { source, .. }) => {
+                Err(PacsError::Rejected { node: node.to_owned(), reason: source.to_string() })
+            }
             Pdu::AbortRQ { .. } => Err(association.aborted("answering a request")),
             other => Err(association.unexpected(&other)),
         }

@@ -17,7 +17,6 @@ pub(super) mod element {
     pub(in super::super) const PRIORITY: u16 = 0x0700;
     pub(in super::super) const DATA_SET_TYPE: u16 = 0x0800;
     pub(in super::super) const STATUS: u16 = 0x0900;
-    pub(in super::super) const ERROR_COMMENT: u16 = 0x0902;
     pub(in super::super) const AFFECTED_SOP_INSTANCE_UID: u16 = 0x1000;
     pub(in super::super) const MOVE_ORIGINATOR: u16 = 0x1030;
     pub(in super::super) const REMAINING_COUNT: u16 = 0x1020;

@@ -7,9 +7,7 @@ use dicom_object::FileMetaTableBuilder;
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncWriteExt, BufWriter};
 
-use super::association::{
-    Association, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME,
-};
+use super::association::{Association, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
 use super::command::{Command, element};
 use super::status;
 use crate::archive::{ArchiveError, Stored};
@@ -186,9 +184,7 @@ async fn store(shared: &Arc<Shared>, spooled: NamedTempFile, incoming: Incoming)
     let stored = run_blocking(move || {
         let stored = archive.store_spooled(spooled, None);
         match &stored {
-            Err(ArchiveError::Conflict(identity))
-                if same_data_set(&archive, identity, copy) =>
-            {
+            Err(ArchiveError::Conflict(identity)) if same_data_set(&archive, identity, copy) => {
                 Ok(Stored {
                     identity: identity.as_ref().clone(),
                     findings: Vec::new(),

@@ -3,7 +3,9 @@
 use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::InMemDicomObject;
-use dicom_transfer_syntax_registry::entries::{EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN};
+use dicom_transfer_syntax_registry::entries::{
+    EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN,
+};
 use dicom_ul::pdu::PresentationContextProposed;
 use tokio::net::TcpStream;
 
@@ -85,9 +87,7 @@ pub(in crate::pacs) async fn echo(shared: &Shared, node: &DimseNode) -> Result<(
     association.release().await;
     match response.status() {
         status::SUCCESS => Ok(()),
-        status => {
-            Err(PacsError::Status { node: node.name.clone(), operation: "C-ECHO", status })
-        }
+        status => Err(PacsError::Status { node: node.name.clone(), operation: "C-ECHO", status }),
     }
 }
 
@@ -186,7 +186,8 @@ async fn find(
         if found.len() == RESPONSE_COUNT_MAX {
             return Err(association.protocol("more than 10000 matches"));
         }
-        let limits = DicomLimits { nesting_depth_max: 8, element_count_max: 4096, ..Default::default() };
+        let limits =
+            DicomLimits { nesting_depth_max: 8, element_count_max: 4096, ..Default::default() };
         let read = read_identifier(&bytes, &context.transfer_syntax, &limits);
         found.push(read.map_err(|source| PacsError::Dicom { node: node.name.clone(), source })?);
     }

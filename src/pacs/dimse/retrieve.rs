@@ -147,9 +147,7 @@ async fn conclude(
     match status {
         // B000: some sub-operations failed. What is missing is noticed, and asked for again.
         status if status::is_done(status) => Ok(true),
-        status => {
-            Err(PacsError::Status { node: association.node().to_owned(), operation, status })
-        }
+        status => Err(PacsError::Status { node: association.node().to_owned(), operation, status }),
     }
 }
 
