@@ -10,6 +10,7 @@ use crate::archive::Archive;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dicom::SopInstanceUid;
+use crate::orders::worklist::{Performer, StopPerformer, Worklist};
 use crate::orders::{
     Arrivals, Engine, EngineSettings, OrderParts, Orders, OrdersSettings, write_whole,
 };
@@ -32,6 +33,10 @@ pub struct App {
     pub pacs: Pacs,
     /// What arrives by itself, for standing orders.
     pub arrivals: Arrivals,
+    /// The UPS-RS worklist.
+    pub worklist: Worklist,
+    /// Performs work items until the last clone is dropped.
+    pub performer: Arc<StopPerformer>,
     /// The current time.
     pub clock: Clock,
     /// What the configured bundles are, for `/api/v1/models` and readiness.
@@ -81,6 +86,12 @@ impl App {
             instance_size_bytes_max: config.dicom.instance_size_bytes_max,
             arrivals: Arc::new(move |arrival| noted.note(arrival)),
         })?;
+        let worklist = Worklist::open(
+            &settings.path.join("worklist.sqlite"),
+            config.worklist.clone(),
+            clock.clone(),
+        )
+        .with_context(|| format!("cannot open the worklist in {}", path.display()))?;
         let parts = OrderParts {
             archive: archive.clone(),
             clock: clock.clone(),
@@ -89,7 +100,16 @@ impl App {
         };
         let orders = Orders::open(settings, parts, engine)
             .with_context(|| format!("cannot open the order queue in {}", path.display()))?;
-        Ok(Self { config: Arc::new(config), archive, orders, pacs, arrivals, clock, models })
+        let performer = Performer {
+            worklist: worklist.clone(),
+            orders: orders.clone(),
+            archive: archive.clone(),
+            pacs: pacs.clone(),
+            base_url: config.http.public_base_url.clone(),
+        };
+        let performer = performer.start().context("cannot start the worklist's performer")?;
+        let config = Arc::new(config);
+        Ok(Self { config, archive, orders, pacs, arrivals, worklist, performer, clock, models })
     }
 }
 

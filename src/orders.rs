@@ -16,6 +16,7 @@ mod seg;
 mod standing;
 mod store;
 mod walk;
+pub mod worklist;
 
 pub use delivery::{Delivery, DeliveryQuery, DeliveryState};
 pub use engine::{Engine, EngineError, EngineSettings};

@@ -18,3 +18,4 @@ mod runtime;
 mod segment;
 mod series;
 mod support;
+mod ups;

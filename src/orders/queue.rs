@@ -271,6 +271,11 @@ impl Orders {
         self.shared.store.depth()
     }
 
+    /// Whether one more order would be refused because too many wait.
+    pub fn is_full(&self) -> bool {
+        self.depth().map_or(true, |(waiting, _)| waiting >= self.shared.settings.queue_length)
+    }
+
     /// Takes no further orders from the queue. Orders that run go on to their end, or start again
     /// when the queue is opened next.
     pub fn stop(&self) {
