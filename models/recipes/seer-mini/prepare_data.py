@@ -16,6 +16,11 @@ from scipy import ndimage
 
 BRAIN_TRAIN, BRAIN_TEST = range(1, 19), range(19, 21)
 HEADNECK_TEST_COUNT = 8
+#: (image, label value, brain only, values that are known); `ms_19` and `pgbm_*` are held out.
+LESION_TRAIN = (("brain-lesions/pyradiomics_brain1_t1post", 1, False, (1, 2)),
+                ("brain-lesions/pyradiomics_brain2_t1post", 1, False, (1, 2)),
+                ("brain-lesions/ms_07_t1", 0, True, (3,)), ("brain-lesions/ms_07_flair", 2, True, (1, 2, 3)),
+                ("brain-lesions/stroke_t1", 0, True, (3,)), ("brain-t1/mni152_2009a_sym_t1", 0, True, (1, 2, 3)))
 CHEST_TRAIN, CHEST_TEST = ("pyradiomics_lung1", "lidc_0314"), ("pyradiomics_lung2",)
 
 
@@ -109,13 +114,38 @@ def prepare_chest(data, out):
              contoured=np.array([1, 2], np.uint8))
 
 
+def prepare_aorta(data, out):
+    """The chest CT whose aorta is contoured; nothing else of it counts."""
+    ct, spacing = read_ras(data / "torso-ct/thorax_cta_ct.nii.gz")
+    labels, _ = read_ras(data / "torso-ct/thorax_cta_seg.nii.gz")
+    save(out / "chest_thorax_cta.npz", ct=ct.astype(np.int16), labels=np.where(np.isin(labels, (1, 2, 3)), 3, 0).astype(np.uint8),
+         spacing_mm=spacing, contoured=np.array([3], np.uint8))
+
+
+def prepare_lesions(data, out):
+    """Real MR: 1 tumour, 2 other lesion, 3 the rest of the brain where the skull was taken off."""
+    for name, value, extracted, known in LESION_TRAIN:
+        image, spacing = read_ras(data / f"{name}.nii.gz")
+        folder, case = name.rsplit("/", 1)
+        labels = np.zeros(image.shape, np.uint8)
+        if extracted:
+            labels = np.where(ndimage.binary_fill_holes(image > 0), 3, 0).astype(np.uint8)
+        if value:
+            seg = read_ras(data / f"{folder}/{case.rsplit('_', 1)[0]}_seg.nii.gz")[0]
+            labels[seg > 0] = value
+        box = bounding_box(image > 0, 2)
+        scaled = np.clip(image[box] / np.quantile(image[image > 0], 0.999) * 1000, 0, 2000)
+        save(out / f"lesion_{case}.npz", ct=scaled.astype(np.int16), labels=labels[box], spacing_mm=spacing,
+             contoured=np.array(known, np.uint8))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    for step in (prepare_chest, prepare_torso, prepare_headneck, prepare_brain):
+    for step in (prepare_aorta, prepare_lesions, prepare_chest, prepare_torso, prepare_headneck, prepare_brain):
         step(args.data, args.out)
 
 
