@@ -24,9 +24,9 @@ import train_text
 
 WEIGHTS = {"opening": 4.0, "place": 0.3, "side": 4.0, "answer": 2.0, "rest": 1.0}
 PLACES_UNKNOWN = WEIGHTS | {"place": 0.0}
-SCANS, ORDERS = 6, 4  # a batch: scans, and orders about each
+SCANS, ORDERS = 4, 3  # a batch: scans, and orders about each
 #: What a step is about: text alone, text with skill blocks (longer, so fewer at once), or scans. Chances and batch sizes.
-STEPS = {"text": (0.42, 48), "skills": (0.33, 20), "joint": (0.25, None)}
+STEPS = {"text": (0.45, 24), "skills": (0.35, 12), "joint": (0.20, None)}
 AUXILIARY = 0.5
 #: The vision tower has learnt; at the full rate the language loss undoes what it knows of regions.
 VISION_FACTOR = 0.15
@@ -111,8 +111,8 @@ def check(vl, encoder, test, count=24):
 
 
 def report(run, vl, encoder, test):
-    if run.step % 50 == 0:
-        run.report(check(vl, encoder, test) + taught(vl, encoder) if run.step % 200 == 0 else "")
+    if run.step % 100 == 0:
+        run.report(check(vl, encoder, test, 8) + taught(vl, encoder, 40) if run.step % 400 == 0 else "")
 
 
 @torch.no_grad()
@@ -140,6 +140,7 @@ def main():
     parser.add_argument("--pool", nargs="+", required=True)
     parser.add_argument("--start", help="checkpoint of an earlier joint run")
     parser.add_argument("--cpu-seconds", type=float, default=1800)
+    parser.add_argument("--wall-minutes", type=float, help="in place of the budget, counted from this start")
     parser.add_argument("--vision-factor", type=float, default=VISION_FACTOR)
     parser.add_argument("--rate", type=float, default=LEARNING_RATE)
     arguments = parser.parse_args()
@@ -159,7 +160,7 @@ def main():
         vl.model.visual.load_state_dict(seeing["vision"])
         heads.load_state_dict(seeing["heads"])
     run = loop.Loop(arguments.out, {"model": vl, "heads": heads}, arguments.rate, arguments.cpu_seconds,
-                    vl.model.visual, arguments.vision_factor)
+                    vl.model.visual, arguments.vision_factor, arguments.wall_minutes)
     random = np.random.default_rng(1000 + run.step)
     task = Task(train, encoder, [orders.Drawer(2000 + run.step, skill_share=0.0), orders.Drawer(3000 + run.step, skill_share=1.0)])
     readers = {"text": orders.Drawer(4000 + run.step, skill_share=0.0), "skills": orders.Drawer(5000 + run.step, skill_share=1.0)}
@@ -185,7 +186,7 @@ def main():
         run.update(told + AUXILIARY * (10 * dense + region + modality), joint=told, dense=dense, region=region)
         report(run, vl, encoder, test)
     run.save()
-    run.report(check(vl, encoder, test, 48))
+    run.report(check(vl, encoder, test, 16) + taught(vl, encoder))
 
 
 if __name__ == "__main__":
