@@ -26,7 +26,7 @@ WEIGHTS = {"opening": 4.0, "place": 0.3, "side": 4.0, "answer": 2.0, "rest": 1.0
 PLACES_UNKNOWN = WEIGHTS | {"place": 0.0}
 SCANS, ORDERS = 4, 3  # a batch: scans, and orders about each
 #: What a step is about: text alone, text with skill blocks (longer, so fewer at once), or scans. Chances and batch sizes.
-STEPS = {"text": (0.45, 24), "skills": (0.35, 12), "joint": (0.20, None)}
+STEPS = {"text": (0.50, 24), "skills": (0.30, 12), "joint": (0.20, None)}
 AUXILIARY = 0.5
 #: The vision tower has learnt; at the full rate the language loss undoes what it knows of regions.
 VISION_FACTOR = 0.15
@@ -68,10 +68,11 @@ class Task:
         return [(index, [pair for about in drawn for pair in about[part]]) for part in (slice(ORDERS), slice(ORDERS, None))]
 
 
-def forward(vl, task, index, rows, random=None):
-    """Hidden states (B, T, H), image embeddings (scans * 4, 16, H), ids and weights."""
+def forward(vl, task, index, rows, random=None, frozen=False):
+    """Hidden states (B, T, H), image embeddings (scans * 4, 16, H), ids and weights; `frozen` spares the tower's gradient."""
     ids, mask, positions, weights = batches.collate([row for _, row in rows], task.grids)
-    embeds, levels = tiny.see(vl.model.visual, tiny.patches(pools.images(task.pool, index, random)))
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
+        embeds, levels = tiny.see(vl.model.visual, tiny.patches(pools.images(task.pool, index, random)))
     spread = lambda t: t.reshape(len(index), -1, t.shape[-1]).repeat_interleave(len(rows) // len(index), 0).flatten(0, 1)
     hidden = tiny.read(vl, ids, mask, positions, spread(embeds), [spread(level) for level in levels])
     return hidden, embeds, ids, weights
@@ -141,7 +142,7 @@ def main():
     parser.add_argument("--start", help="checkpoint of an earlier joint run")
     parser.add_argument("--cpu-seconds", type=float, default=1800)
     parser.add_argument("--wall-minutes", type=float, help="in place of the budget, counted from this start")
-    parser.add_argument("--vision-factor", type=float, default=VISION_FACTOR)
+    parser.add_argument("--vision-factor", type=float, default=VISION_FACTOR, help="rate of the vision tower; 0 freezes it")
     parser.add_argument("--rate", type=float, default=LEARNING_RATE)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -180,8 +181,12 @@ def main():
         waiting = waiting or task.draw(random)
         index, rows = waiting.pop()
         with torch.autocast("cpu", torch.bfloat16):
-            hidden, embeds, ids, weights = forward(vl, task, index, rows, random)
+            hidden, embeds, ids, weights = forward(vl, task, index, rows, random, arguments.vision_factor == 0)
             told = token_loss(vl, hidden, ids, weights)
+        if arguments.vision_factor == 0:
+            run.update(told, joint=told)
+            report(run, vl, encoder, test)
+            continue
         dense, region, modality, *_ = heads.losses(embeds, train, index)
         run.update(told + AUXILIARY * (10 * dense + region + modality), joint=told, dense=dense, region=region)
         report(run, vl, encoder, test)
