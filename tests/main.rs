@@ -7,6 +7,7 @@ mod archive;
 mod config;
 mod dicom;
 mod dicom_seg;
+mod eval;
 mod geometry;
 mod http;
 mod orders;
