@@ -35,47 +35,63 @@ pub struct Rollout {
     pub answer: String,
     /// Canonical names of its targets; empty when refused.
     pub targets: Vec<String>,
+    /// Code of the refusal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
     /// Dice with the reference. For a request to refuse: 1 when refused, else 0.
     pub dice: f64,
     /// The trace has its three parts and nothing else.
     pub format_ok: bool,
     /// Place of the skill that the rationale names among those offered, from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub named: Option<usize>,
 }
 
 /// What a live order would show the bank: no label, no target.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scene {
     /// Modality code of the scan.
     pub modality: String,
-    /// Where in the body it is, when known without looking at the order.
-    pub body_part: Option<String>,
+    /// Body part as the scan's header gives it; empty when unknown.
+    pub body_part: String,
 }
 
 /// Runs requests for a round.
 pub trait Executor {
-    /// What retrieval may see of a case.
+    /// Opens a case, does `work` on it and closes it. `requests` are those of the case that may be
+    /// executed, so that their masks can be made together.
     ///
     /// # Errors
-    /// When the case cannot be read.
-    fn scene(&mut self, case: &str) -> Result<Scene, EvolveError>;
+    /// When the case cannot be read, or what `work` says.
+    fn visit(
+        &mut self,
+        case: &str,
+        requests: &[&Request],
+        work: &mut dyn FnMut(&mut dyn Visit) -> Result<(), EvolveError>,
+    ) -> Result<(), EvolveError>;
+
+    /// What the reasoner writes when it is asked in plain words, without the grammar of traces;
+    /// none when there is nobody to ask.
+    ///
+    /// # Errors
+    /// When the reasoner fails or the round is cancelled.
+    fn write(&mut self, instruction: &str) -> Result<Option<String>, EvolveError>;
+}
+
+/// An open case.
+pub trait Visit {
+    /// What retrieval may see of it.
+    fn scene(&self) -> Scene;
 
     /// Reasons, segments and scores: one rollout, or as many as the sampling says.
     ///
     /// # Errors
-    /// When the case cannot be read, a model fails, or the round is cancelled.
+    /// When a model fails or the round is cancelled.
     fn execute(&mut self, ask: &Ask<'_>) -> Result<Vec<Rollout>, EvolveError>;
 
     /// Dice when the words go straight to the backbone, without any reasoner: the direct prompt.
     ///
     /// # Errors
-    /// As [`Executor::execute`].
+    /// As [`Visit::execute`].
     fn direct(&mut self, request: &Request) -> Result<f64, EvolveError>;
-
-    /// What the reasoner writes when it is asked for a skill in plain words, without the grammar of
-    /// traces; none when there is no reasoner to ask.
-    ///
-    /// # Errors
-    /// When the reasoner fails or the round is cancelled.
-    fn write(&mut self, instruction: &str) -> Result<Option<String>, EvolveError>;
 }
