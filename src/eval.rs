@@ -18,13 +18,17 @@
 //! ```
 
 mod error;
+pub mod evaluate;
 pub mod packed;
 pub mod random;
+pub mod report;
 pub mod runner;
 pub mod scores;
 pub mod suite;
 
 pub use error::EvalError;
+pub use evaluate::{Evaluation, Row, Scored, Settings};
 pub use packed::PackedMask;
+pub use report::Report;
 pub use runner::{Configuration, Execution, Models, Runner};
 pub use suite::{Case, Expect, Group, Mode, Request, Split, Suite};

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::EvalError;
 use crate::dicom::DicomLimits;
+use crate::runtime::vocabulary::normalise;
 
 pub use case::{Case, CaseFacts};
 pub use request::{Expect, Mode, Request, STYLES, Split};
@@ -167,6 +168,45 @@ impl Suite {
             return Err(EvalError::Malformed { path, reason });
         }
         Ok(facts)
+    }
+
+    /// Labels of a case by the normalised name of what they show: from its requests, and from its
+    /// label names.
+    ///
+    /// # Errors
+    /// As [`Suite::case_facts`].
+    pub fn labels_by_name(&self, case: &str) -> Result<BTreeMap<String, Vec<u32>>, EvalError> {
+        let mut labels: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+        for (value, name) in self.case_facts(case)?.labels {
+            if let Ok(value) = value.parse() {
+                labels.entry(normalise(&name)).or_default().push(value);
+            }
+        }
+        let asked = self.requests.iter().filter(|r| r.case == case && !r.labels.is_empty());
+        for request in asked {
+            labels.insert(normalise(&request.target), request.labels.clone());
+        }
+        Ok(labels)
+    }
+
+    /// Names and sizes of a case's files, so that a changed case is noticed.
+    ///
+    /// # Errors
+    /// When there is no such case or its folder cannot be read.
+    pub fn case_fingerprint(&self, name: &str) -> Result<String, EvalError> {
+        let folder = self.case_folder(name)?;
+        let mut files = Vec::new();
+        for folder in [folder.clone(), folder.join("dicom")] {
+            for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+                if let Ok(facts) = entry.metadata()
+                    && facts.is_file()
+                {
+                    files.push(format!("{} {}", entry.file_name().to_string_lossy(), facts.len()));
+                }
+            }
+        }
+        files.sort();
+        Ok(files.join("\n"))
     }
 
     fn case_folder(&self, name: &str) -> Result<PathBuf, EvalError> {
