@@ -4,6 +4,7 @@
 
 mod demo;
 mod doctor;
+mod evolve;
 mod models;
 mod progress;
 mod segment;
@@ -41,6 +42,8 @@ enum Command {
     /// Lists or verifies model bundles.
     #[command(subcommand)]
     Models(models::Models),
+    /// Runs rounds of SEER-Loop on a suite, or simulates many.
+    Evolve(evolve::Evolve),
     /// Prints the OpenAPI document.
     Openapi,
     /// Says what this machine has and lacks.
@@ -80,6 +83,7 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<Ended> {
         Command::Demo(demo) => demo.run(config),
         Command::Setup(setup) => setup.run(&config),
         Command::Models(models) => models.run(&config),
+        Command::Evolve(evolve) => evolve.run(&config),
         Command::Doctor => doctor::run(&config),
         Command::Openapi => Ok(Ended::Done),
     }

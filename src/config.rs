@@ -12,6 +12,7 @@
 //! # Ok::<(), seer::config::ConfigError>(())
 //! ```
 
+mod evolution;
 mod overlay;
 mod sections;
 
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use evolution::EvolutionSection;
 pub use sections::{
     ApiKey, AuthSettings, DicomSettings, HttpSettings, LogFormat, ModelSettings, OrderSettings,
     ReasonerSettings, Role, RuntimeSettings, StorageSettings, TelemetrySettings,
@@ -47,6 +49,8 @@ pub struct Config {
     pub models: ModelSettings,
     /// Overrides of the reasoner bundle's own settings.
     pub reasoner: ReasonerSettings,
+    /// Rounds of SEER-Loop.
+    pub evolution: EvolutionSection,
     /// Logs and metrics.
     pub telemetry: TelemetrySettings,
 }
@@ -84,6 +88,7 @@ impl Config {
             runtime: section(&mut table, "runtime")?,
             models: section(&mut table, "models")?,
             reasoner: section(&mut table, "reasoner")?,
+            evolution: section(&mut table, "evolution")?,
             telemetry: section(&mut table, "telemetry")?,
         };
         match table.into_iter().next() {
@@ -102,6 +107,9 @@ impl Config {
         }
         self.check_counts()?;
         self.check_keys()?;
+        self.evolution.round().check().map_err(|_| {
+            bad("evolution", "a setting out of its range", "within what its comment says")
+        })?;
         for origin in &self.http.cors_origins {
             let plausible = origin == "*" || origin.starts_with("http");
             if !plausible || http::HeaderValue::from_str(origin).is_err() {
@@ -137,6 +145,7 @@ impl Config {
             ("orders.text_size_bytes_max", self.orders.text_size_bytes_max as u64),
             ("orders.deadline_seconds", self.orders.deadline_seconds),
             ("orders.attempt_count_max", u64::from(self.orders.attempt_count_max)),
+            ("evolution.queue_length", self.evolution.queue_length as u64),
         ];
         match counts.into_iter().find(|(_, count)| *count == 0) {
             Some((key, count)) => Err(bad(key, count, "at least 1")),

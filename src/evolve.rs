@@ -48,7 +48,7 @@ pub use ledger::Ledger;
 pub use material::Material;
 pub use merge::{Fate, Retired, RetiredFor};
 pub use models::{ModelExecutor, ModelHolder};
-pub use page::{html, trend};
+pub use page::{html, simulation_html, simulation_svg};
 pub use report::{Outcome, PracticeSummary, Report, SkillReport};
 pub use reward::Weights;
 pub use round::{Notice, RoundInputs, Stage, adopt, run};
