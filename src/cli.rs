@@ -2,6 +2,7 @@
 //!
 //! Exit status: 0 done, 3 refused by the reasoner (record written), 2 usage, 1 failure.
 
+mod bank;
 mod demo;
 mod doctor;
 mod models;
@@ -41,6 +42,9 @@ enum Command {
     /// Lists or verifies model bundles.
     #[command(subcommand)]
     Models(models::Models),
+    /// Looks into the bank of skills and changes it.
+    #[command(subcommand)]
+    Bank(bank::Bank),
     /// Prints the OpenAPI document.
     Openapi,
     /// Says what this machine has and lacks.
@@ -80,6 +84,7 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<Ended> {
         Command::Demo(demo) => demo.run(config),
         Command::Setup(setup) => setup.run(&config),
         Command::Models(models) => models.run(&config),
+        Command::Bank(bank) => bank.run(&config),
         Command::Doctor => doctor::run(&config),
         Command::Openapi => Ok(Ended::Done),
     }

@@ -4,7 +4,9 @@
 //! it is on disk. After a crash, orders that were queued or running start again; the UIDs of
 //! their results derive from the order's id, so running twice never makes two results.
 
+mod arrivals;
 mod engine;
+mod feedback;
 mod pictures;
 mod queue;
 mod record;
@@ -15,6 +17,9 @@ mod store;
 mod walk;
 
 pub use engine::{Engine, EngineError, EngineSettings};
+pub use feedback::{
+    Feedback, FeedbackEntry, FeedbackError, SegmentAgreement, Verdict, VerdictWord,
+};
 pub use pictures::{keep_pictures, write_whole};
 pub use queue::{Orders, OrdersSettings};
 pub use record::{

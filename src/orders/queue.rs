@@ -10,6 +10,7 @@ use tokio::sync::broadcast;
 use tracing::{error, info, info_span, warn};
 use uuid::Uuid;
 
+use super::arrivals::{Arrivals, arrivals};
 use super::pictures;
 use super::run::{self, Concluded};
 use super::store::Store;
@@ -51,7 +52,7 @@ pub struct OrdersSettings {
 /// `threads::run_blocking` from async code.
 #[derive(Clone)]
 pub struct Orders {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 pub(super) struct Shared {
@@ -60,6 +61,7 @@ pub(super) struct Shared {
     pub(super) archive: Archive,
     pub(super) clock: Clock,
     pub(super) events: broadcast::Sender<OrderEvent>,
+    pub(super) arrivals: Arrivals,
     running: Mutex<HashMap<Uuid, Cancel>>,
     work: Condvar,
     stopping: AtomicBool,
@@ -84,12 +86,14 @@ impl Orders {
             warn!(requeued, failed, "Found {} orders that a stop interrupted", requeued + failed);
         }
         let workers = if engine.is_some() { settings.worker_count } else { 0 };
+        let (arrivals, arriving) = arrivals();
         let shared = Arc::new(Shared {
             settings,
             store,
             archive,
             clock,
             events: broadcast::channel(EVENT_BACKLOG).0,
+            arrivals,
             running: Mutex::default(),
             work: Condvar::new(),
             stopping: AtomicBool::new(false),
@@ -102,7 +106,9 @@ impl Orders {
                     .spawn(move || shared.serve(&engine))?;
             }
         }
-        Ok(Self { shared })
+        let orders = Self { shared };
+        orders.watch_arrivals(arriving)?;
+        Ok(orders)
     }
 
     /// Accepts an order; returns after it is durable.
