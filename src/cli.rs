@@ -2,6 +2,7 @@
 //!
 //! Exit status: 0 done, 3 refused by the reasoner (record written), 2 usage, 1 failure.
 
+mod bank;
 mod demo;
 mod doctor;
 mod evolve;
@@ -44,6 +45,9 @@ enum Command {
     Models(models::Models),
     /// Runs rounds of SEER-Loop on a suite, or simulates many.
     Evolve(evolve::Evolve),
+    /// Looks into the bank of skills and changes it.
+    #[command(subcommand)]
+    Bank(bank::Bank),
     /// Prints the OpenAPI document.
     Openapi,
     /// Says what this machine has and lacks.
@@ -84,6 +88,7 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<Ended> {
         Command::Setup(setup) => setup.run(&config),
         Command::Models(models) => models.run(&config),
         Command::Evolve(evolve) => evolve.run(&config),
+        Command::Bank(bank) => bank.run(&config),
         Command::Doctor => doctor::run(&config),
         Command::Openapi => Ok(Ended::Done),
     }

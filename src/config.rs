@@ -12,6 +12,7 @@
 //! # Ok::<(), seer::config::ConfigError>(())
 //! ```
 
+mod bank;
 mod evolution;
 mod overlay;
 mod sections;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use bank::BankSettings;
 pub use evolution::EvolutionSection;
 pub use sections::{
     ApiKey, AuthSettings, DicomSettings, HttpSettings, LogFormat, ModelSettings, OrderSettings,
@@ -43,6 +45,8 @@ pub struct Config {
     pub dicom: DicomSettings,
     /// The order queue.
     pub orders: OrderSettings,
+    /// Skills that orders are offered.
+    pub bank: BankSettings,
     /// ONNX Runtime.
     pub runtime: RuntimeSettings,
     /// Which bundles are loaded.
@@ -85,6 +89,7 @@ impl Config {
             storage: section(&mut table, "storage")?,
             dicom: section(&mut table, "dicom")?,
             orders: section(&mut table, "orders")?,
+            bank: section(&mut table, "bank")?,
             runtime: section(&mut table, "runtime")?,
             models: section(&mut table, "models")?,
             reasoner: section(&mut table, "reasoner")?,
@@ -110,6 +115,7 @@ impl Config {
         self.evolution.round().check().map_err(|_| {
             bad("evolution", "a setting out of its range", "within what its comment says")
         })?;
+        self.bank.check()?;
         for origin in &self.http.cors_origins {
             let plausible = origin == "*" || origin.starts_with("http");
             if !plausible || http::HeaderValue::from_str(origin).is_err() {

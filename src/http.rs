@@ -5,6 +5,7 @@
 //! become replies.
 
 mod auth;
+mod bank;
 mod dicomweb;
 mod error;
 mod extract;
@@ -70,6 +71,7 @@ impl Server {
         (name = "orders", description = "Free-text segmentation orders and their results"),
         (name = "dicomweb", description = "STOW-RS, QIDO-RS and WADO-RS (PS3.18)"),
         (name = "models", description = "What is loaded"),
+        (name = "bank", description = "Skills, their evidence and rounds of them"),
         (name = "operations", description = "Health, metrics and this document"),
     )
 )]
@@ -117,6 +119,7 @@ fn grouped() -> [Group; 3] {
             routes: orders::quick_routes()
                 .merge(dicomweb::quick_routes())
                 .merge(models::routes())
+                .merge(bank::routes())
                 .merge(health::guarded_routes()),
             guards: Guards::KeyAndTimeout,
         },

@@ -4,16 +4,22 @@
 //! it is on disk. After a crash, orders that were queued or running start again; the UIDs of
 //! their results derive from the order's id, so running twice never makes two results.
 
+mod arrivals;
 mod engine;
+mod feedback;
 mod pictures;
 mod queue;
 mod record;
 mod run;
 mod seg;
+mod skills;
 mod store;
 mod walk;
 
 pub use engine::{Engine, EngineError, EngineSettings};
+pub use feedback::{
+    Feedback, FeedbackEntry, FeedbackError, SegmentAgreement, Verdict, VerdictWord,
+};
 pub use pictures::{keep_pictures, write_whole};
 pub use queue::{Orders, OrdersSettings};
 pub use record::{
@@ -22,7 +28,8 @@ pub use record::{
     SCHEMA_VERSION,
 };
 pub use seg::{SegIdentity, write_seg};
-pub use walk::{Report, WalkError, Walked, source_of, source_of_series, walk};
+pub use skills::{OrderSkills, RecordSkill, SkillPolicy};
+pub use walk::{Asked, Report, WalkError, Walked, source_of, source_of_series, walk, walk_asked};
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;

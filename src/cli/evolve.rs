@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::Ended;
 use crate::app;
-use crate::bank::{Bank, BankSettings};
+use crate::bank::Bank;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::evolve::{
@@ -76,7 +76,7 @@ impl Evolve {
             return simulate.run();
         }
         let clock = Clock::system();
-        let bank = Bank::open(&config.storage.path.join("bank"), BankSettings::default(), clock.clone())?;
+        let bank = Bank::open(&config.storage.path.join("bank"), config.bank.settings(), clock.clone())?;
         let models: Arc<dyn ModelHolder> = Arc::new(app::engine(config)?);
         let settings = EvolutionSettings {
             path: config.storage.path.join("evolution"),

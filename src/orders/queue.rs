@@ -10,13 +10,14 @@ use tokio::sync::broadcast;
 use tracing::{error, info, info_span, warn};
 use uuid::Uuid;
 
+use super::arrivals::{Arrivals, arrivals};
 use super::pictures;
 use super::run::{self, Concluded};
 use super::store::Store;
 use super::walk::WalkError;
 use super::{
     Created, Engine, NewOrder, Order, OrderError, OrderEvent, OrderFailure, OrderQuery, OrderState,
-    Step,
+    SkillPolicy, Step,
 };
 use crate::archive::Archive;
 use crate::clock::Clock;
@@ -43,13 +44,15 @@ pub struct OrdersSettings {
     pub deadline: Duration,
     /// How often an order may be started before it fails.
     pub attempt_count_max: u32,
+    /// Which skills orders are offered; none without it.
+    pub skills: Option<SkillPolicy>,
 }
 
 /// The durable queue and its workers. Cheap to clone. Methods block on SQLite: call them through
 /// `threads::run_blocking` from async code.
 #[derive(Clone)]
 pub struct Orders {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 pub(super) struct Shared {
@@ -58,6 +61,7 @@ pub(super) struct Shared {
     pub(super) archive: Archive,
     pub(super) clock: Clock,
     pub(super) events: broadcast::Sender<OrderEvent>,
+    pub(super) arrivals: Arrivals,
     running: Mutex<HashMap<Uuid, Cancel>>,
     work: Condvar,
     stopping: AtomicBool,
@@ -82,12 +86,14 @@ impl Orders {
             warn!(requeued, failed, "Found {} orders that a stop interrupted", requeued + failed);
         }
         let workers = if engine.is_some() { settings.worker_count } else { 0 };
+        let (arrivals, arriving) = arrivals();
         let shared = Arc::new(Shared {
             settings,
             store,
             archive,
             clock,
             events: broadcast::channel(EVENT_BACKLOG).0,
+            arrivals,
             running: Mutex::default(),
             work: Condvar::new(),
             stopping: AtomicBool::new(false),
@@ -100,7 +106,9 @@ impl Orders {
                     .spawn(move || shared.serve(&engine))?;
             }
         }
-        Ok(Self { shared })
+        let orders = Self { shared };
+        orders.watch_arrivals(arriving)?;
+        Ok(orders)
     }
 
     /// Accepts an order; returns after it is durable.

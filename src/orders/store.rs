@@ -57,10 +57,11 @@ impl Store {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.execute_batch(SCHEMA)?;
+        connection.execute_batch(super::feedback::SCHEMA)?;
         Ok(Self { connection: Mutex::new(connection) })
     }
 
-    fn with<T>(
+    pub(super) fn with<T>(
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T, OrderError>,
     ) -> Result<T, OrderError> {
@@ -353,7 +354,7 @@ fn parse_id(text: &str) -> Result<Uuid, OrderError> {
     Uuid::parse_str(text).map_err(|error| broken(error).into())
 }
 
-fn from_word<T: DeserializeOwned>(text: &str) -> rusqlite::Result<T> {
+pub(super) fn from_word<T: DeserializeOwned>(text: &str) -> rusqlite::Result<T> {
     serde_json::from_value(serde_json::Value::String(text.to_owned())).map_err(broken)
 }
 
@@ -365,10 +366,10 @@ fn from_json<T: DeserializeOwned>(text: &str) -> rusqlite::Result<T> {
     serde_json::from_str(text).map_err(broken)
 }
 
-fn milliseconds(at: OffsetDateTime) -> i64 {
+pub(super) fn milliseconds(at: OffsetDateTime) -> i64 {
     (at.unix_timestamp_nanos() / 1_000_000) as i64
 }
 
-fn from_milliseconds(value: i64) -> rusqlite::Result<OffsetDateTime> {
+pub(super) fn from_milliseconds(value: i64) -> rusqlite::Result<OffsetDateTime> {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(value) * 1_000_000).map_err(broken)
 }
