@@ -11,6 +11,7 @@ use crate::bank::Bank;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dicom::SopInstanceUid;
+use crate::evolve::{Busy, Evolution, EvolutionSettings, ModelHolder};
 use crate::orders::{Engine, EngineSettings, Orders, OrdersSettings, SkillPolicy, write_whole};
 use crate::reason::ReasonerSettings;
 use crate::runtime::{Bundle, RuntimeSettings, setup};
@@ -28,6 +29,8 @@ pub struct App {
     pub bank: Bank,
     /// The order queue.
     pub orders: Orders,
+    /// Rounds of SEER-Loop.
+    pub evolution: Evolution,
     /// The current time.
     pub clock: Clock,
     /// What the configured bundles are, for `/api/v1/models` and readiness.
@@ -72,9 +75,38 @@ impl App {
         for bundle in &models.bundles {
             metrics::bundle_loaded(&bundle.name, &bundle.version, &bundle.provider);
         }
+        let holder = engine.clone().map(|engine| engine as Arc<dyn ModelHolder>);
         let orders = Orders::open(settings, archive.clone(), clock.clone(), engine)
             .with_context(|| format!("cannot open the order queue in {}", path.display()))?;
-        Ok(Self { config: Arc::new(config), archive, bank, orders, clock, models })
+        let evolution = open_evolution(&config, &bank, &orders, &clock, holder)?;
+        Ok(Self { config: Arc::new(config), archive, bank, orders, evolution, clock, models })
+    }
+}
+
+/// Opens the list of evolution rounds; their rollouts give way to orders that wait or run.
+fn open_evolution(
+    config: &Config,
+    bank: &Bank,
+    orders: &Orders,
+    clock: &Clock,
+    models: Option<Arc<dyn ModelHolder>>,
+) -> anyhow::Result<Evolution> {
+    let path = config.storage.path.join("evolution");
+    let orders = orders.clone();
+    let busy: Busy =
+        Arc::new(move || orders.depth().is_ok_and(|(waiting, running)| waiting + running > 0));
+    Evolution::open(evolution_settings(config), bank.clone(), models, Some(busy), clock.clone())
+        .with_context(|| format!("cannot open the evolution rounds in {}", path.display()))
+}
+
+/// Where evolution rounds are kept and what they may use.
+pub fn evolution_settings(config: &Config) -> EvolutionSettings {
+    EvolutionSettings {
+        path: config.storage.path.join("evolution"),
+        suites: config.evolution.suites.clone(),
+        queue_length: config.evolution.queue_length,
+        patience: config.evolution.patience(),
+        limits: config.dicom.limits(),
     }
 }
 

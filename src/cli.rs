@@ -5,12 +5,14 @@
 mod bank;
 mod demo;
 mod doctor;
+mod eval;
 mod evolve;
 mod models;
 mod progress;
 mod segment;
 mod serve;
 mod setup;
+mod suite;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -48,6 +50,11 @@ enum Command {
     /// Looks into the bank of skills and changes it.
     #[command(subcommand)]
     Bank(bank::Bank),
+    /// Measures the models on a suite and writes the paper's tables.
+    Eval(eval::Eval),
+    /// Makes suites of public data sets.
+    #[command(subcommand)]
+    Suite(suite::Suite),
     /// Prints the OpenAPI document.
     Openapi,
     /// Says what this machine has and lacks.
@@ -89,6 +96,8 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<Ended> {
         Command::Models(models) => models.run(&config),
         Command::Evolve(evolve) => evolve.run(&config),
         Command::Bank(bank) => bank.run(&config),
+        Command::Eval(eval) => eval.run(&config),
+        Command::Suite(suite) => suite.run(&config),
         Command::Doctor => doctor::run(&config),
         Command::Openapi => Ok(Ended::Done),
     }

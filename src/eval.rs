@@ -20,11 +20,14 @@
 mod error;
 pub mod evaluate;
 pub mod packed;
+pub mod pictures;
 pub mod random;
+pub mod readers;
 pub mod report;
 pub mod runner;
 pub mod scores;
 pub mod suite;
+pub mod words;
 
 pub use error::EvalError;
 pub use evaluate::{Evaluation, Row, Scored, Settings};

@@ -8,6 +8,7 @@ mod auth;
 mod bank;
 mod dicomweb;
 mod error;
+mod evolution;
 mod extract;
 mod health;
 mod media;
@@ -72,6 +73,7 @@ impl Server {
         (name = "dicomweb", description = "STOW-RS, QIDO-RS and WADO-RS (PS3.18)"),
         (name = "models", description = "What is loaded"),
         (name = "bank", description = "Skills, their evidence and rounds of them"),
+        (name = "evolution", description = "Rounds of SEER-Loop: practice, harvest, gate, adoption"),
         (name = "operations", description = "Health, metrics and this document"),
     )
 )]
@@ -120,10 +122,16 @@ fn grouped() -> [Group; 3] {
                 .merge(dicomweb::quick_routes())
                 .merge(models::routes())
                 .merge(bank::routes())
+                .merge(evolution::quick_routes())
                 .merge(health::guarded_routes()),
             guards: Guards::KeyAndTimeout,
         },
-        Group { routes: orders::long_routes().merge(dicomweb::long_routes()), guards: Guards::Key },
+        Group {
+            routes: orders::long_routes()
+                .merge(dicomweb::long_routes())
+                .merge(evolution::long_routes()),
+            guards: Guards::Key,
+        },
     ]
 }
 

@@ -15,8 +15,8 @@ use crate::bank::Bank;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::evolve::{
-    Distiller, Evolution, EvolutionSettings, ModelHolder, NewRound, Outcome, Publication, Report,
-    RoundSettings, RoundSource, RoundView, simulate,
+    Distiller, Evolution, ModelHolder, NewRound, Outcome, Publication, Report, RoundSettings,
+    RoundSource, RoundView, simulate,
 };
 
 /// Runs rounds of SEER-Loop on a suite, or simulates many.
@@ -76,16 +76,11 @@ impl Evolve {
             return simulate.run();
         }
         let clock = Clock::system();
-        let bank = Bank::open(&config.storage.path.join("bank"), config.bank.settings(), clock.clone())?;
+        let bank =
+            Bank::open(&config.storage.path.join("bank"), config.bank.settings(), clock.clone())?;
         let models: Arc<dyn ModelHolder> = Arc::new(app::engine(config)?);
-        let settings = EvolutionSettings {
-            path: config.storage.path.join("evolution"),
-            suites: config.evolution.suites.clone(),
-            queue_length: config.evolution.queue_length,
-            patience: config.evolution.patience(),
-            limits: config.dicom.limits(),
-        };
-        let evolution = Evolution::idle(settings, bank, Some(models), None, clock)?;
+        let evolution =
+            Evolution::idle(app::evolution_settings(config), bank, Some(models), None, clock)?;
         if let Some(id) = self.resume {
             let round = evolution.resume(id)?;
             let report = self.run_round(&evolution, &round)?;
@@ -229,7 +224,9 @@ impl Showing {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(1);
             let style = ProgressStyle::with_template("{msg:10} [{bar:40}] {pos}/{len} {elapsed}");
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
+            bar.set_style(
+                style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "),
+            );
             bar
         });
         Self { bar, last: None }

@@ -79,8 +79,8 @@ impl Control {
         let began = Instant::now();
         loop {
             self.cancel.check()?;
-            let orders_first = self.busy.as_ref().is_some_and(|busy| busy())
-                && began.elapsed() < self.patience;
+            let orders_first =
+                self.busy.as_ref().is_some_and(|busy| busy()) && began.elapsed() < self.patience;
             if !self.is_paused() && !orders_first {
                 break;
             }

@@ -227,8 +227,9 @@ mod tests {
     use crate::evolve::fixture::{material, request, vocabulary};
 
     fn taught(requests: &[(&str, &str, &str)], failing: &[usize]) -> (Material, Harvest) {
-        let material =
-            material(requests.iter().map(|(case, target, text)| request(case, target, text)).collect());
+        let material = material(
+            requests.iter().map(|(case, target, text)| request(case, target, text)).collect(),
+        );
         let mut harvest = Harvest::default();
         for (index, (_, target, _)) in requests.iter().enumerate() {
             harvest.rewards.insert(index, vec![0.5]);
@@ -297,7 +298,8 @@ mod tests {
         for lesson in &mut harvest.lessons {
             lesson.target = "right kidney".to_owned();
         }
-        let drafts = |m: &Material, h: &Harvest| distil(m, h, &vocabulary(), &DistilSettings::default());
+        let drafts =
+            |m: &Material, h: &Harvest| distil(m, h, &vocabulary(), &DistilSettings::default());
         assert_eq!(drafts(&material, &harvest).drafts, []);
         // Nor does a term come to mean what the vocabulary denies.
         for request in &mut material.requests {

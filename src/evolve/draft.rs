@@ -78,7 +78,8 @@ mod tests {
             let found = found.as_ref().map(|skill| (&skill.tag[..], &skill.action[..]));
             assert_eq!(found, expected, "{written}");
         };
-        let good = "Tag: ABBR_DISAMBIGUATE\nTrigger: \"bean left\"\nAction: EXPAND\nTarget: l kidney";
+        let good =
+            "Tag: ABBR_DISAMBIGUATE\nTrigger: \"bean left\"\nAction: EXPAND\nTarget: l kidney";
         check(good, Some(("ABBR_DISAMBIGUATE", "EXPAND")));
         check(&good.replace("l kidney", "right kidney"), None);
         check(&good.replace("bean left", "bean"), None);

@@ -281,7 +281,12 @@ mod tests {
         check(&[("p", "a", 1.0, 0.3), ("p", "a", 0.0, 0.3)], &["mean Dice"]);
         // One group gains what another loses in its worst case.
         check(
-            &[("p", "a", 0.5, 0.9), ("p", "a", 0.5, 0.9), ("q", "b", 0.9, 0.8), ("q", "b", 0.9, 0.3)],
+            &[
+                ("p", "a", 0.5, 0.9),
+                ("p", "a", 0.5, 0.9),
+                ("q", "b", 0.9, 0.8),
+                ("q", "b", 0.9, 0.3),
+            ],
             &["mean Dice", "worst-case Dice", "the objective"],
         );
         assert_eq!(judge(&[], &GateSettings::default(), 0), None);

@@ -152,7 +152,8 @@ fn teacher(
 ) -> Option<Teacher> {
     let mut by_target: BTreeMap<&str, (usize, Teacher)> = BTreeMap::new();
     for (index, rewards) in group.iter().zip(rewards) {
-        for (place, (rollout, reward)) in practised[index].rollouts.iter().zip(rewards).enumerate() {
+        for (place, (rollout, reward)) in practised[index].rollouts.iter().zip(rewards).enumerate()
+        {
             let [target] = &rollout.targets[..] else { continue };
             let episode = Teacher {
                 target: target.clone(),
@@ -232,10 +233,8 @@ mod tests {
                     withheld: true,
                 });
             }
-            let practice = BTreeMap::from([
-                (0, practised(&[("Segment the liver.", 0.8)], 0.8)),
-                (1, second),
-            ]);
+            let practice =
+                BTreeMap::from([(0, practised(&[("Segment the liver.", 0.8)], 0.8)), (1, second)]);
             let settings = HarvestSettings::default();
             let found = harvest(&material, &practice, &Weights::default(), &settings);
             assert_eq!(found.lessons.len(), expected, "{direct} {withheld}");

@@ -73,11 +73,8 @@ impl Held {
     pub fn of(bank: &Bank, skills: &crate::bank::SkillSet) -> Vec<Self> {
         let held = |skill: &Arc<Skill>| {
             let standing = bank.standing(&skill.id);
-            let held = Self {
-                skill: Arc::clone(skill),
-                gain: bank.gain(skill),
-                pinned: standing.pinned,
-            };
+            let held =
+                Self { skill: Arc::clone(skill), gain: bank.gain(skill), pinned: standing.pinned };
             (!standing.retired).then_some(held)
         };
         skills.iter().filter_map(held).collect()
@@ -158,9 +155,10 @@ impl Candidate {
         }
         let alike = |held: &Held| {
             held.skill.target == skill.target
-                && held.skill.phrases().any(|phrase| {
-                    skill.phrases().any(|other| is_alike(phrase, other))
-                })
+                && held
+                    .skill
+                    .phrases()
+                    .any(|phrase| skill.phrases().any(|other| is_alike(phrase, other)))
         };
         match kept.iter().position(alike) {
             Some(at) => {

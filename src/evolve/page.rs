@@ -37,11 +37,7 @@ pub fn html(report: &Report) -> String {
         page,
         "<h2>Rewards of practice</h2>{}<h2>Size of the bank, <i>K<sub>t</sub></i></h2>{}",
         figures::rewards(&report.practice.reward_bins),
-        figures::sizes(
-            &report.sizes,
-            report.candidate_size,
-            report.outcome == Outcome::Published
-        )
+        figures::sizes(&report.sizes, report.candidate_size, report.outcome == Outcome::Published)
     );
     page.push_str(&gains(report));
     page.push_str(&harvested(report));
@@ -98,7 +94,8 @@ fn document(title: &str, body: &str) -> String {
 fn sentence(report: &Report) -> String {
     match (report.outcome, report.published_round) {
         (Outcome::NothingHarvested, _) => {
-            "Nothing was harvested, so there was nothing to judge. The bank is as it was.".to_owned()
+            "Nothing was harvested, so there was nothing to judge. The bank is as it was."
+                .to_owned()
         }
         (Outcome::GateFailed, _) => {
             "The candidate did not pass the gate. The bank is as it was.".to_owned()
@@ -146,7 +143,12 @@ fn facts(report: &Report) -> String {
         ),
         (
             "models",
-            report.models.iter().map(|(role, name)| format!("{role}: {name}")).collect::<Vec<_>>().join("; "),
+            report
+                .models
+                .iter()
+                .map(|(role, name)| format!("{role}: {name}"))
+                .collect::<Vec<_>>()
+                .join("; "),
         ),
     ];
     let rows: String = rows
@@ -229,7 +231,8 @@ fn gains(report: &Report) -> String {
     if !paired.is_empty() {
         paired.sort_by(|a, b| b.value.total_cmp(&a.value));
         paired.truncate(FIGURE_ROWS_MAX);
-        let figure = figures::effects(&paired, "Dice with the candidate less Dice without, held-out");
+        let figure =
+            figures::effects(&paired, "Dice with the candidate less Dice without, held-out");
         let _ = write!(text, "<h2>Δ(s) of harvested skills, held-out</h2>{figure}");
     }
     let mut withheld: Vec<Effect> = report
@@ -250,11 +253,10 @@ fn gains(report: &Report) -> String {
     if !withheld.is_empty() {
         withheld.sort_by(|a, b| b.value.total_cmp(&a.value));
         withheld.truncate(FIGURE_ROWS_MAX);
-        let figure = figures::effects(&withheld, "mean reward with the skill less mean reward without");
-        let _ = write!(
-            text,
-            "<h2>Δ(s) of the base's skills, from withholding by chance</h2>{figure}"
-        );
+        let figure =
+            figures::effects(&withheld, "mean reward with the skill less mean reward without");
+        let _ =
+            write!(text, "<h2>Δ(s) of the base's skills, from withholding by chance</h2>{figure}");
     }
     text
 }

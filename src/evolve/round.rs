@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::EvolveError;
 use super::control::Control;
 use super::executor::{Executor, Scene};
 use super::ledger::Ledger;
@@ -21,7 +22,6 @@ use super::material::Material;
 use super::report::Report;
 use super::settings::RoundSettings;
 use super::split::Parts;
-use super::EvolveError;
 use crate::bank::{Bank, Offer, RetrievalQuery, Round, SkillSet};
 use crate::eval::Request;
 use crate::runtime::vocabulary::Vocabulary;
@@ -182,7 +182,10 @@ impl<'a> Run<'a, '_> {
     }
 
     /// Cases of some requests with their requests, by name.
-    fn by_case(&self, requests: impl IntoIterator<Item = usize>) -> BTreeMap<String, BTreeSet<usize>> {
+    fn by_case(
+        &self,
+        requests: impl IntoIterator<Item = usize>,
+    ) -> BTreeMap<String, BTreeSet<usize>> {
         let mut cases: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
         for index in requests {
             cases.entry(self.request(index).case.clone()).or_default().insert(index);

@@ -324,7 +324,8 @@ impl Evolution {
     pub fn pause(&self, id: Uuid) -> Result<RoundView, EvolveError> {
         self.change(id, "paused", |live, state| {
             live.queue.retain(|queued| *queued != id);
-            if let Some((_, control)) = live.running.as_ref().filter(|(running, _)| *running == id) {
+            if let Some((_, control)) = live.running.as_ref().filter(|(running, _)| *running == id)
+            {
                 control.set_paused(true);
             }
             matches!(state, RoundState::Queued | RoundState::Running | RoundState::Paused)
@@ -338,7 +339,8 @@ impl Evolution {
     /// Unknown, or completed already.
     pub fn resume(&self, id: Uuid) -> Result<RoundView, EvolveError> {
         let round = self.change(id, "resumed", |live, state| {
-            if let Some((_, control)) = live.running.as_ref().filter(|(running, _)| *running == id) {
+            if let Some((_, control)) = live.running.as_ref().filter(|(running, _)| *running == id)
+            {
                 control.set_paused(false);
                 return Some(RoundState::Running);
             }
@@ -362,7 +364,8 @@ impl Evolution {
     /// Unknown, or final already.
     pub fn cancel(&self, id: Uuid) -> Result<RoundView, EvolveError> {
         self.change(id, "cancelled", |live, state| {
-            if let Some((_, control)) = live.running.as_ref().filter(|(running, _)| *running == id) {
+            if let Some((_, control)) = live.running.as_ref().filter(|(running, _)| *running == id)
+            {
                 // The worker writes the end when the rollout at hand has stopped.
                 control.cancel();
                 return Some(state);
@@ -504,9 +507,7 @@ impl Evolution {
         watch: &mut dyn FnMut(&RoundView),
     ) -> Result<Report, EvolveError> {
         let control = match &self.0.busy {
-            Some(busy) => {
-                Control::default().giving_way(Arc::clone(busy), self.0.settings.patience)
-            }
+            Some(busy) => Control::default().giving_way(Arc::clone(busy), self.0.settings.patience),
             None => Control::default(),
         };
         let mut live = self.live();
@@ -543,8 +544,7 @@ impl Evolution {
                 info!("The evolution round ended");
             }
             Err(error) if error.is_cancelled() => {
-                round.state =
-                    if stopping { RoundState::Queued } else { RoundState::Cancelled };
+                round.state = if stopping { RoundState::Queued } else { RoundState::Cancelled };
             }
             Err(error) => {
                 round.state = RoundState::Failed;
@@ -565,7 +565,8 @@ impl Evolution {
     ) -> Result<Report, EvolveError> {
         let round = self.get(id)?;
         let models = self.0.models.clone().ok_or(EvolveError::NoModels)?;
-        let suite = round.source.open(self.0.settings.suites.as_deref(), &self.0.settings.limits)?;
+        let suite =
+            round.source.open(self.0.settings.suites.as_deref(), &self.0.settings.limits)?;
         let material = Material::of_suite(&suite)?;
         let mut ledger = Ledger::open(&self.0.store.file(id, store::LEDGER))?;
         let names = models.names();

@@ -8,9 +8,7 @@ use super::harvest::HarvestSettings;
 use super::reward::Weights;
 
 /// Who words a harvested skill.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema,
-)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Distiller {
     /// The reasoner where it can, rules where its words do not pass the check. A reasoner whose
@@ -22,9 +20,7 @@ pub enum Distiller {
 }
 
 /// What is done with a candidate that passed the gate.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema,
-)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Publication {
     /// It waits until somebody adopts it.
@@ -96,14 +92,24 @@ impl RoundSettings {
     pub fn check(&self) -> Result<(), super::EvolveError> {
         let unit = |value: f64| (0.0..=1.0).contains(&value);
         let rows = [
-            ("rollout_count", self.rollout_count as f64, (1..=64).contains(&self.rollout_count), "1 to 64"),
+            (
+                "rollout_count",
+                self.rollout_count as f64,
+                (1..=64).contains(&self.rollout_count),
+                "1 to 64",
+            ),
             (
                 "temperature",
                 f64::from(self.temperature),
                 self.temperature > 0.0 && self.temperature <= 2.0,
                 "above 0 and at most 2",
             ),
-            ("withhold_rate", self.withhold_rate, unit(self.withhold_rate) && self.withhold_rate < 1.0, "from 0 to below 1"),
+            (
+                "withhold_rate",
+                self.withhold_rate,
+                unit(self.withhold_rate) && self.withhold_rate < 1.0,
+                "from 0 to below 1",
+            ),
             ("heldout_share", self.heldout_share, unit(self.heldout_share), "0 to 1"),
             ("reward.dice", self.reward.dice, unit(self.reward.dice), "0 to 1"),
             ("reward.stability", self.reward.stability, unit(self.reward.stability), "0 to 1"),
@@ -117,7 +123,12 @@ impl RoundSettings {
             ("harvest.margin", self.harvest.margin, unit(self.harvest.margin), "0 to 1"),
             ("harvest.dice_min", self.harvest.dice_min, unit(self.harvest.dice_min), "0 to 1"),
             ("distil.purity_min", self.distil.purity_min, unit(self.distil.purity_min), "0 to 1"),
-            ("gate.variance_weight", self.gate.variance_weight, self.gate.variance_weight >= 0.0, "at least 0"),
+            (
+                "gate.variance_weight",
+                self.gate.variance_weight,
+                self.gate.variance_weight >= 0.0,
+                "at least 0",
+            ),
             (
                 "gate.objective_gain_min",
                 self.gate.objective_gain_min,

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::EvolveError;
 use super::control::Control;
 use super::executor::{Ask, Executor, Rollout, Scene, Visit};
 use super::ledger::Ledger;
@@ -21,7 +22,6 @@ use super::models::named;
 use super::report::Outcome;
 use super::round::{self, RoundInputs};
 use super::settings::{Distiller, Publication, RoundSettings};
-use super::EvolveError;
 use crate::bank::{Bank, BankSettings, RetrievalQuery};
 use crate::clock::Clock;
 use crate::eval::random::Random;
@@ -215,8 +215,15 @@ impl World {
         let quality = names.iter().map(|_| 0.5 + 0.4 * random.unit()).collect();
         let vocabulary = vocabulary(&names);
         let meanings = BTreeMap::new();
-        let mut world =
-            Self { settings: settings.clone(), vocabulary, names, meanings, quality, random, coined: 0 };
+        let mut world = Self {
+            settings: settings.clone(),
+            vocabulary,
+            names,
+            meanings,
+            quality,
+            random,
+            coined: 0,
+        };
         while world.meanings.len() < settings.words {
             world.coin();
         }
@@ -300,12 +307,18 @@ impl World {
     }
 
     /// What the simulated reasoner answers.
-    fn answer(&self, text: &str, skills: &[OfferedSkill], random: &mut Random) -> (Option<usize>, Option<usize>) {
+    fn answer(
+        &self,
+        text: &str,
+        skills: &[OfferedSkill],
+        random: &mut Random,
+    ) -> (Option<usize>, Option<usize>) {
         for (place, skill) in skills.iter().enumerate() {
             let fits = quoted(&skill.content).is_some_and(|words| text.contains(words));
             // A fitting skill is followed nearly always, another one sometimes.
             if random.chance(if fits { 0.97 } else { 0.15 }) {
-                let target = self.names.iter().position(|name| skill.content.contains(name.as_str()));
+                let target =
+                    self.names.iter().position(|name| skill.content.contains(name.as_str()));
                 return (target, Some(place));
             }
         }
@@ -324,10 +337,13 @@ impl World {
             Some(target) if right => self.dice(&request.case, target),
             _ => 0.0,
         };
-        let rationale = place.map(|place| format!("Skill {}: it fits", place + 1)).unwrap_or_default();
+        let rationale =
+            place.map(|place| format!("Skill {}: it fits", place + 1)).unwrap_or_default();
         let name = target.map(|target| self.names[target].clone());
         Rollout {
-            answer: name.as_ref().map_or("Reject: ambiguous.".to_owned(), |n| format!("Segment the {n}.")),
+            answer: name
+                .as_ref()
+                .map_or("Reject: ambiguous.".to_owned(), |n| format!("Segment the {n}.")),
             refusal: name.is_none().then(|| "ambiguous".to_owned()),
             targets: name.into_iter().collect(),
             dice,

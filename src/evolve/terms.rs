@@ -30,8 +30,8 @@ impl Side {
         match word {
             "left" | "lt" | "l" | "lft" | "letf" | "leftt" | "lefft" | "sin" | "sinister"
             | "leftsided" => Some(Self::Left),
-            "right" | "rt" | "r" | "rght" | "rigth" | "rihgt" | "righ" | "rightt" | "dex" | "dexter"
-            | "rightsided" => Some(Self::Right),
+            "right" | "rt" | "r" | "rght" | "rigth" | "rihgt" | "righ" | "rightt" | "dex"
+            | "dexter" | "rightsided" => Some(Self::Right),
             "both" | "bilateral" | "bilat" | "bilaterally" => Some(Self::Both),
             _ => None,
         }
@@ -115,11 +115,6 @@ impl Lexicon {
         let letters = word.chars().filter(|letter| letter.is_alphabetic()).count();
         letters >= 2 && !self.known.contains(word) && !self.carriers.contains(word)
     }
-
-    /// Whether the vocabulary uses the word.
-    pub fn knows(&self, word: &str) -> bool {
-        self.known.contains(word)
-    }
 }
 
 fn close(runs: &mut Vec<String>, run: &mut Vec<String>, joint: &mut Option<String>) {
@@ -187,7 +182,11 @@ mod tests {
         let lexicon = Lexicon::of(&vocabulary());
         let check = |text: &str, runs: &[&str], side: Option<Side>| {
             let read = lexicon.read(text);
-            assert_eq!((read.runs, read.side), (runs.iter().map(|r| (*r).to_owned()).collect(), side), "{text}");
+            assert_eq!(
+                (read.runs, read.side),
+                (runs.iter().map(|r| (*r).to_owned()).collect(), side),
+                "{text}"
+            );
         };
         check("pls contour the seahorse on the L today", &["seahorse"], Some(Side::Left));
         check("HKP-R volumetry", &["hkp"], Some(Side::Right));

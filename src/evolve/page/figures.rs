@@ -117,7 +117,8 @@ pub(super) fn groups(changes: &[GroupChange]) -> String {
             plot.dot(class, (x.at(mean), y), 3.5, &title);
         }
     }
-    let caption = "Dice over Ω(q): hollow the worst phrasing, filled the mean; grey before, blue after";
+    let caption =
+        "Dice over Ω(q): hollow the worst phrasing, filled the mean; grey before, blue after";
     plot.text("axis middle", ((left + right) / 2.0, bottom + 38.0), caption);
     plot.finish("held-out groups before and after", "")
 }

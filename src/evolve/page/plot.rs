@@ -101,8 +101,7 @@ impl Plot {
 
     pub fn path(&mut self, class: &str, points: &[(f64, f64)]) {
         let points: Vec<String> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
-        let _ =
-            writeln!(self.body, r#"<polyline class="{class}" points="{}"/>"#, points.join(" "));
+        let _ = writeln!(self.body, r#"<polyline class="{class}" points="{}"/>"#, points.join(" "));
     }
 
     /// Horizontal grid lines with their values at the left.
@@ -123,7 +122,8 @@ impl Plot {
 
     /// The picture; `style` goes inside, for a file that stands alone.
     pub fn finish(self, label: &str, style: &str) -> String {
-        let style = if style.is_empty() { String::new() } else { format!("<style>{style}</style>") };
+        let style =
+            if style.is_empty() { String::new() } else { format!("<style>{style}</style>") };
         format!(
             r#"<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{}" viewBox="0 0 {:.0} {:.0}">{style}
 {}</svg>"#,

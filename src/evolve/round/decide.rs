@@ -6,9 +6,7 @@ use super::{Run, Stage};
 use crate::bank::{Bank, RoundDraft, Skill};
 use crate::evolve::EvolveError;
 use crate::evolve::ledger::Ledger;
-use crate::evolve::report::{
-    HeldReport, Outcome, PracticeSummary, Report, SCHEMA_VERSION, bins,
-};
+use crate::evolve::report::{HeldReport, Outcome, PracticeSummary, Report, SCHEMA_VERSION, bins};
 use crate::evolve::settings::Publication;
 
 const CANDIDATE: &str = "candidate";
@@ -24,8 +22,7 @@ impl Run<'_, '_> {
         self.ledger.put(CANDIDATE, &judged.candidate.skills)?;
         let mut report = self.report(practice, judged)?;
         if report.outcome == Outcome::Published {
-            let number =
-                adopt(self.inputs.bank, self.ledger, &report, self.inputs.author)?;
+            let number = adopt(self.inputs.bank, self.ledger, &report, self.inputs.author)?;
             report.published_round = Some(number);
         }
         self.ledger.put("report", &report)?;

@@ -66,9 +66,7 @@ impl Run<'_, '_> {
         }
         questions
             .iter()
-            .map(|question| {
-                self.ledger.get(&key(question))?.ok_or(EvolveError::NothingToLearnFrom)
-            })
+            .map(|question| self.ledger.get(&key(question))?.ok_or(EvolveError::NothingToLearnFrom))
             .collect()
     }
 }

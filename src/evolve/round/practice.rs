@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Run, Stage};
-use crate::bank::{
-    Episode, EpisodeSource, Evidence, Reward, RewardSource, SkillId, withhold,
-};
+use crate::bank::{Episode, EpisodeSource, Evidence, Reward, RewardSource, SkillId, withhold};
 use crate::eval::random::Random;
 use crate::evolve::EvolveError;
 use crate::evolve::distil::{Distilled, distil};
