@@ -8,6 +8,7 @@ mod config;
 mod dicom;
 mod dicom_seg;
 mod eval;
+mod evolve;
 mod geometry;
 mod http;
 mod orders;

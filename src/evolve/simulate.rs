@@ -467,3 +467,6 @@ impl Visit for Simulated<'_> {
         Ok(known.map_or(0.0, |structure| self.world.dice(&request.case, structure)))
     }
 }
+
+#[cfg(test)]
+mod tests;
