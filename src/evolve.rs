@@ -15,6 +15,7 @@
 //! This room knows no queue of orders and no server; skills are worded by the reasoner or by rules,
 //! never from a reference label or a patient's text.
 
+mod archived;
 mod control;
 mod distil;
 mod draft;
@@ -38,6 +39,7 @@ pub mod simulate;
 mod split;
 mod terms;
 
+pub use archived::{LabelledOrder, suite_of_archive};
 pub use control::{Busy, Control};
 pub use distil::DistilSettings;
 pub use error::EvolveError;

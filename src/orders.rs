@@ -7,6 +7,7 @@
 mod arrivals;
 mod engine;
 mod feedback;
+mod labelled;
 mod pictures;
 mod queue;
 mod record;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
+use crate::archive::ArchiveError;
 use crate::bank::BankError;
 use crate::error::{ErrorKind, Kind};
 use crate::eval::EvalError;
@@ -16,6 +17,9 @@ pub enum EvolveError {
     /// Suite, models or masks.
     #[error("a round cannot run its requests")]
     Eval(#[from] EvalError),
+    /// The archive.
+    #[error("labelled orders cannot be taken out of the archive")]
+    Archive(#[from] ArchiveError),
     /// The bank.
     #[error("the bank cannot do what the round asks")]
     Bank(#[from] BankError),
@@ -136,6 +140,7 @@ impl Kind for EvolveError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Eval(error) => error.kind(),
+            Self::Archive(error) => error.kind(),
             Self::Bank(error) => error.kind(),
             Self::Stopped(_) => ErrorKind::Cancelled,
             Self::Setting { .. }

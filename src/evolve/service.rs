@@ -15,9 +15,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tokio::sync::broadcast;
-use tracing::{error, info, info_span};
+use tracing::{error, info, info_span, warn};
 use uuid::Uuid;
 
+use super::archived::{LabelledOrder, suite_of_archive};
 use super::control::{Busy, Control};
 use super::ledger::Ledger;
 use super::material::Material;
@@ -26,6 +27,7 @@ use super::report::{Outcome, Report};
 use super::round::{self, RoundInputs, Stage};
 use super::settings::RoundSettings;
 use super::{EvolveError, page};
+use crate::archive::Archive;
 use crate::bank::Bank;
 use crate::clock::Clock;
 use crate::dicom::DicomLimits;
@@ -266,7 +268,7 @@ impl Evolution {
     /// Settings out of range, a suite that is not there, no models, a full queue, the disk.
     pub fn start(&self, new: NewRound) -> Result<RoundView, EvolveError> {
         new.settings.check()?;
-        new.source.check(self.0.settings.suites.as_deref())?;
+        new.source.check(&self.0.settings)?;
         if self.0.models.is_none() {
             return Err(EvolveError::NoModels);
         }
@@ -297,6 +299,40 @@ impl Evolution {
         self.tell(&round);
         self.0.work.notify_all();
         Ok(round)
+    }
+
+    /// Queues a round on labelled orders of the archive, which are written down as a suite first and
+    /// go when the round is complete.
+    ///
+    /// # Errors
+    /// As [`Evolution::start`]; when no labelled order can be used, or archive or disk fail.
+    pub fn start_from_archive(
+        &self,
+        archive: &Archive,
+        orders: &[LabelledOrder],
+        settings: RoundSettings,
+        author: String,
+    ) -> Result<RoundView, EvolveError> {
+        let models = self.0.models.clone().ok_or(EvolveError::NoModels)?;
+        let source = RoundSource::Archive(Uuid::new_v4());
+        let folder = source.folder(&self.0.settings)?;
+        std::fs::create_dir_all(&folder).map_err(EvolveError::io(&folder))?;
+        let vocabulary = models.models().vocabulary;
+        let started = suite_of_archive(archive, orders, vocabulary, &folder)
+            .and_then(|_| self.start(NewRound { source: source.clone(), settings, author }));
+        if started.is_err() {
+            self.forget(&source);
+        }
+        started
+    }
+
+    /// Removes what was written down for a round; words of orders do not stay longer than needed.
+    fn forget(&self, source: &RoundSource) {
+        let RoundSource::Archive(_) = source else { return };
+        let gone = source.folder(&self.0.settings).map(std::fs::remove_dir_all);
+        if let Ok(Err(error)) = gone {
+            warn!(%error, "Cannot remove the suite of a round");
+        }
     }
 
     /// All rounds, newest first.
@@ -541,6 +577,7 @@ impl Evolution {
                 round.state = RoundState::Completed;
                 round.outcome = Some(report.outcome);
                 round.published_round = report.published_round;
+                self.forget(&round.source);
                 info!("The evolution round ended");
             }
             Err(error) if error.is_cancelled() => {
@@ -565,8 +602,7 @@ impl Evolution {
     ) -> Result<Report, EvolveError> {
         let round = self.get(id)?;
         let models = self.0.models.clone().ok_or(EvolveError::NoModels)?;
-        let suite =
-            round.source.open(self.0.settings.suites.as_deref(), &self.0.settings.limits)?;
+        let suite = round.source.open(&self.0.settings)?;
         let material = Material::of_suite(&suite)?;
         let mut ledger = Ledger::open(&self.0.store.file(id, store::LEDGER))?;
         let names = models.names();

@@ -16,7 +16,7 @@ use super::Server;
 use super::auth::Caller;
 use super::error::{ApiError, Problem, ReadProblems, SearchProblems};
 use super::extract::{OrderPath, read_json};
-use crate::evolve::{Evolution, EvolveError, NewRound, Report, RoundView};
+use crate::evolve::{Evolution, EvolveError, NewRound, Report, RoundSource, RoundView};
 use crate::threads::run_blocking;
 use wire::{RoundList, RoundRequest};
 
@@ -68,13 +68,20 @@ async fn start(
     let caller = caller.admin()?;
     let max = server.settings().json_size_bytes_max;
     let request: RoundRequest = read_json(&headers, body, max).await?;
-    let new = NewRound {
-        source: request.source(),
-        settings: request.settings(server.app.config.evolution.round()),
-        author: caller.name,
-    };
-    let evolution = server.app.evolution.clone();
-    let round = run_blocking(move || evolution.start(new)).await??;
+    let settings = request.settings(server.app.config.evolution.round());
+    let (app, author) = (server.app.clone(), caller.name);
+    let round = run_blocking(move || match (request.suite, request.from_archive) {
+        (Some(suite), false) => {
+            let source = RoundSource::Suite(suite);
+            Ok(app.evolution.start(NewRound { source, settings, author })?)
+        }
+        (None, true) => {
+            let orders = app.orders.labelled()?;
+            Ok(app.evolution.start_from_archive(&app.archive, &orders, settings, author)?)
+        }
+        _ => Err(ApiError::invalid("body names neither a suite nor from_archive, or both")),
+    })
+    .await??;
     let location = format!("/api/v1/evolution/rounds/{}", round.id);
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(round)).into_response())
 }

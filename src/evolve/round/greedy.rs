@@ -50,6 +50,7 @@ impl Run<'_, '_> {
                 questions.iter().map(|(_, question)| self.request(question.0)).collect();
             let (ledger, control, notice) = (&mut *self.ledger, self.control, &mut *self.notice);
             let material = self.inputs.material;
+            control.step()?;
             self.executor.visit(case, &requests, &mut |visit| {
                 for (key, (index, skills)) in &questions {
                     control.step()?;

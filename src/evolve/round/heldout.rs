@@ -7,7 +7,7 @@ use super::greedy::Question;
 use super::practice::Practice;
 use super::rehearse::Rehearsed;
 use super::{Run, Stage};
-use crate::bank::{Skill, SkillId, SkillSet};
+use crate::bank::{Gain, Skill, SkillId, SkillSet};
 use crate::eval::scores::Bootstrap;
 use crate::evolve::EvolveError;
 use crate::evolve::gate::{Difference, Pair, Verdict, judge};
@@ -36,7 +36,7 @@ impl Run<'_, '_> {
         _practice: &Practice,
         rehearsed: Rehearsed,
     ) -> Result<Judged, EvolveError> {
-        let held = Held::of(self.inputs.bank, &self.base.skills);
+        let held = self.held()?;
         let size_max = self.settings().bank_size_max;
         let candidate = combine(&held, rehearsed.skills.clone(), size_max);
         let mut judged = Judged {
@@ -69,6 +69,20 @@ impl Run<'_, '_> {
             }
         }
         Ok(judged)
+    }
+
+    /// The base's skills with what the bank knew of them when the round first asked: evidence that
+    /// orders give meanwhile must not change a round that goes on.
+    fn held(&mut self) -> Result<Vec<Held>, EvolveError> {
+        let (bank, base) = (self.inputs.bank, self.base.clone());
+        let known: Vec<(SkillId, Gain, bool)> = self.ledger.get_or("held", || {
+            let of = |held: Held| (held.skill.id.clone(), held.gain, held.pinned);
+            Ok(Held::of(bank, &base.skills).into_iter().map(of).collect())
+        })?;
+        let held = |(id, gain, pinned): (SkillId, Gain, bool)| {
+            base.skill(&id).map(|skill| Held { skill: Arc::clone(skill), gain, pinned })
+        };
+        Ok(known.into_iter().filter_map(held).collect())
     }
 
     /// Runs the held-out requests with the base and with the candidate, and judges the pairs.

@@ -63,6 +63,7 @@ impl Run<'_, '_> {
         let requests: Vec<_> = missing.iter().map(|index| self.request(*index)).collect();
         let total = self.parts.practice.len();
         let (ledger, control, notice) = (&mut *self.ledger, self.control, &mut *self.notice);
+        control.step()?;
         self.executor.visit(case, &requests, &mut |visit| {
             for (((index, request), offered), seed) in
                 missing.iter().zip(&requests).zip(&offered).zip(&seeds)

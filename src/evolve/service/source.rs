@@ -1,12 +1,13 @@
 //! What a round learns from.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::dicom::DicomLimits;
 use crate::eval::{EvalError, Suite};
 use crate::evolve::EvolveError;
+
+use super::EvolutionSettings;
 
 /// What a round learns from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -14,6 +15,9 @@ use crate::evolve::EvolveError;
 pub enum RoundSource {
     /// A suite of the configured folder, by its folder's name.
     Suite(String),
+    /// Orders that reviewers corrected or accepted, taken out of the archive when the round was
+    /// asked for.
+    Archive(uuid::Uuid),
     /// A suite of any folder; only the command line may say so.
     #[schema(value_type = String)]
     Folder(PathBuf),
@@ -21,24 +25,23 @@ pub enum RoundSource {
 
 impl RoundSource {
     /// Refuses a suite that is not there.
-    pub(super) fn check(&self, suites: Option<&Path>) -> Result<(), EvolveError> {
-        self.folder(suites).map(|_| ())
+    pub(super) fn check(&self, settings: &EvolutionSettings) -> Result<(), EvolveError> {
+        self.folder(settings).map(|_| ())
     }
 
     /// Opens the suite.
-    pub(super) fn open(
-        &self,
-        suites: Option<&Path>,
-        limits: &DicomLimits,
-    ) -> Result<Suite, EvolveError> {
-        Ok(Suite::open_with(&self.folder(suites)?, limits.clone()).map_err(EvalError::from)?)
+    pub(super) fn open(&self, settings: &EvolutionSettings) -> Result<Suite, EvolveError> {
+        let folder = self.folder(settings)?;
+        Ok(Suite::open_with(&folder, settings.limits.clone()).map_err(EvalError::from)?)
     }
 
-    fn folder(&self, suites: Option<&Path>) -> Result<PathBuf, EvolveError> {
+    /// Where the suite lies.
+    pub(super) fn folder(&self, settings: &EvolutionSettings) -> Result<PathBuf, EvolveError> {
         match self {
             Self::Folder(folder) => Ok(folder.clone()),
+            Self::Archive(id) => Ok(settings.path.join("archived").join(id.to_string())),
             Self::Suite(name) => {
-                let suites = suites.ok_or(EvolveError::NoSuites)?;
+                let suites = settings.suites.as_ref().ok_or(EvolveError::NoSuites)?;
                 let plain = !name.is_empty()
                     && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'))
                     && !name.starts_with('.');

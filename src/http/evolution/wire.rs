@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::evolve::{Distiller, Publication, RoundSettings, RoundSource, RoundView};
+use crate::evolve::{Distiller, Publication, RoundSettings, RoundView};
 
 /// A round to start. What is not said is as the configuration says.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
@@ -11,7 +11,10 @@ use crate::evolve::{Distiller, Publication, RoundSettings, RoundSource, RoundVie
 pub(super) struct RoundRequest {
     /// A suite of the configured folder, by its folder's name.
     #[schema(example = "house-jargon")]
-    suite: String,
+    pub suite: Option<String>,
+    /// Instead of a suite: orders of the archive that reviewers corrected or accepted.
+    #[serde(default)]
+    pub from_archive: bool,
     /// Change nothing; the report says what would be published.
     #[serde(default)]
     dry_run: bool,
@@ -32,10 +35,6 @@ pub(super) struct RoundRequest {
 }
 
 impl RoundRequest {
-    pub(super) fn source(&self) -> RoundSource {
-        RoundSource::Suite(self.suite.clone())
-    }
-
     pub(super) fn settings(&self, usual: RoundSettings) -> RoundSettings {
         let publication = match self.dry_run {
             true => Publication::DryRun,
