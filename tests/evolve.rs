@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use seer::evolve::{Outcome, Report};
 use serde_json::{Value, json};
 
-use crate::support::{Server, engine};
+use crate::support::{Server, engine, library};
 
 /// Structure, its labels, and what this house calls it.
 const WORDS: [(&str, &str, [&str; 2]); 3] = [
@@ -278,4 +278,72 @@ fn jargon_on_real_anatomy_raises_the_held_out_worst_case() {
     eprintln!("{:?} -> {:?}", verdict.before, verdict.after);
     assert!(verdict.after.worst > verdict.before.worst + 0.05, "{verdict:#?}");
     assert!(verdict.after.spread < verdict.before.spread && verdict.after.mean >= verdict.before.mean);
+}
+
+fn seer(storage: &Path) -> std::process::Command {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_seer"));
+    command
+        .arg("evolve")
+        .env("SEER_STORAGE__PATH", storage)
+        .env("SEER_RUNTIME__LIBRARY", library())
+        .env("SEER_EVOLUTION__DISTILLER", "rules")
+        .env("SEER_EVOLUTION__ROLLOUT_COUNT", "2");
+    command
+}
+
+fn report_of(out: &Path) -> Report {
+    let text = std::fs::read_to_string(out.join("round-1/report.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// The folder of the only round of a storage, once its ledger has some lines.
+fn round_under_way(storage: &Path, lines: usize) -> PathBuf {
+    let since = Instant::now();
+    loop {
+        let rounds = std::fs::read_dir(storage.join("evolution")).into_iter().flatten().flatten();
+        for round in rounds {
+            let ledger = std::fs::read(round.path().join("ledger.jsonl")).unwrap_or_default();
+            if ledger.iter().filter(|byte| **byte == b'\n').count() >= lines {
+                return round.path();
+            }
+        }
+        assert!(since.elapsed() < Duration::from_secs(300), "the round does not get going");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_killed_round_goes_on_and_ends_as_if_nothing_had_happened() {
+    let folder = tempfile::tempdir().unwrap();
+    suite(&folder.path().join("house"), false);
+    let house = folder.path().join("house");
+    let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
+    let out = folder.path().join("whole-out");
+    let status = seer(&whole).arg("--suite").arg(&house).arg("--out").arg(&out).status().unwrap();
+    assert!(status.success());
+    let whole = report_of(&out);
+    assert_eq!(whole.outcome, Outcome::Published, "{:#?}", whole.verdict);
+
+    let mut child = seer(&killed).arg("--suite").arg(&house).spawn().unwrap();
+    let round = round_under_way(&killed, 12);
+    child.kill().unwrap();
+    assert!(!child.wait().unwrap().success());
+    assert!(!round.join("report.json").exists(), "it was killed in the middle");
+    let id = round.file_name().unwrap().to_str().unwrap().to_owned();
+    let out = folder.path().join("killed-out");
+    let status = seer(&killed).args(["--resume", &id]).arg("--out").arg(&out).status().unwrap();
+    assert!(status.success());
+    let resumed = report_of(&out);
+    assert_eq!(resumed.digest(), whole.digest());
+    assert_eq!(resumed.published_round, Some(1));
+    // The bank has the round once, and practice is evidence once.
+    let bank = seer::bank::Bank::open(
+        &killed.join("bank"),
+        seer::bank::BankSettings::default(),
+        seer::clock::Clock::system(),
+    )
+    .unwrap();
+    assert_eq!(bank.active().number(), 1);
+    assert_eq!(bank.rounds().unwrap().len(), 2);
+    assert_eq!(bank.metrics().episode_count as usize, whole.parts.practice.len());
 }

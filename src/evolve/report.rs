@@ -72,7 +72,7 @@ pub struct SkillReport {
     /// What they mean.
     pub target: String,
     /// What became of it: `added`, `merged`, `against_pinned`, `outbid`, `rehearsal_failed`,
-    /// `not_on_heldout`, `harmful_on_heldout`, `over_the_limit` or `refused`.
+    /// `not_on_heldout`, `no_gain_on_heldout`, `over_the_limit` or `refused`.
     pub fate: String,
     /// Lessons behind it.
     pub lessons: usize,

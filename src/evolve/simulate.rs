@@ -401,7 +401,7 @@ fn quoted(content: &str) -> Option<&str> {
 
 fn letters(number: usize) -> String {
     let letter = |n: usize| char::from(b'a' + (n % 26) as u8);
-    format!("{}{}x", letter(number / 26), letter(number))
+    format!("{}{}xyz", letter(number / 26), letter(number))
 }
 
 fn vocabulary(names: &[String]) -> Vocabulary {

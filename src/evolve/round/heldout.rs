@@ -14,6 +14,9 @@ use crate::evolve::gate::{Difference, Pair, Verdict, judge};
 use crate::evolve::merge::{Candidate, Fate, Held, combine};
 use crate::evolve::report::SkillReport;
 
+/// What a skill must gain at least on the held-out requests it is offered to: more than rounding.
+const GAIN_MIN: f64 = 1e-9;
+
 /// A candidate with its verdict.
 pub(super) struct Judged {
     pub rehearsed: Rehearsed,
@@ -28,9 +31,9 @@ impl Run<'_, '_> {
     /// Merges what was harvested with the bank and judges the result.
     ///
     /// New skills that no held-out request calls for have no evidence there and are taken back, and
-    /// so are those that lower the Dice of the held-out requests they are offered to: a good harvest
-    /// must not carry a bad skill past the gate. That can only take away; the verdict that counts
-    /// is the one on what is left.
+    /// so are those that do not raise the Dice of the held-out requests they are offered to: a good
+    /// harvest must not carry a bad skill past the gate. That can only take away, so the bank gets
+    /// no worse by it; but the verdict on what is left, which counts, is a little kind.
     pub(super) fn judge(
         &mut self,
         _practice: &Practice,
@@ -203,7 +206,7 @@ impl Judged {
             let Some(report) = report_of(&mut self.rehearsed.reports, &skill) else { continue };
             let fate = match report.heldout_gain {
                 None => "not_on_heldout",
-                Some(gain) if gain.value < 0.0 => "harmful_on_heldout",
+                Some(gain) if gain.value <= GAIN_MIN => "no_gain_on_heldout",
                 Some(_) => continue,
             };
             report.fate = fate.to_owned();

@@ -95,7 +95,7 @@ fn a_round_learns_jargon_and_publishes_only_past_its_gate() {
     assert_eq!(bench.bank.metrics().episode_count, material_practice(&material));
     // Every skill has evidence on held-out requests, and says only what the world says.
     for skill in report.harvested.iter().filter(|skill| skill.fate == "added") {
-        assert!(skill.heldout_offers > 0 && skill.heldout_gain.is_some_and(|g| g.value >= 0.0));
+        assert!(skill.heldout_offers > 0 && skill.heldout_gain.is_some_and(|g| g.value > 0.0));
         let meaning = bench.world.meanings[&skill.trigger];
         assert_eq!(skill.target, bench.world.names[meaning]);
     }
