@@ -13,6 +13,7 @@
 //! ```
 
 mod bank;
+mod evolution;
 mod overlay;
 mod pacs;
 mod sections;
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use bank::BankSettings;
+pub use evolution::EvolutionSection;
 pub use pacs::{ArrivalRule, DicomwebNode, DimseNode, PacsSettings, Retrieve};
 pub use sections::{
     ApiKey, AuthSettings, DicomSettings, HttpSettings, LogFormat, ModelSettings, OrderSettings,
@@ -59,6 +61,8 @@ pub struct Config {
     pub models: ModelSettings,
     /// Overrides of the reasoner bundle's own settings.
     pub reasoner: ReasonerSettings,
+    /// Rounds of SEER-Loop.
+    pub evolution: EvolutionSection,
     /// Logs and metrics.
     pub telemetry: TelemetrySettings,
 }
@@ -99,6 +103,7 @@ impl Config {
             runtime: section(&mut table, "runtime")?,
             models: section(&mut table, "models")?,
             reasoner: section(&mut table, "reasoner")?,
+            evolution: section(&mut table, "evolution")?,
             telemetry: section(&mut table, "telemetry")?,
         };
         match table.into_iter().next() {
@@ -117,6 +122,9 @@ impl Config {
         }
         self.check_counts()?;
         self.check_keys()?;
+        self.evolution.round().check().map_err(|_| {
+            bad("evolution", "a setting out of its range", "within what its comment says")
+        })?;
         self.bank.check()?;
         self.pacs.check()?;
         for origin in &self.http.cors_origins {
@@ -154,6 +162,7 @@ impl Config {
             ("orders.text_size_bytes_max", self.orders.text_size_bytes_max as u64),
             ("orders.deadline_seconds", self.orders.deadline_seconds),
             ("orders.attempt_count_max", u64::from(self.orders.attempt_count_max)),
+            ("evolution.queue_length", self.evolution.queue_length as u64),
         ];
         match counts.into_iter().find(|(_, count)| *count == 0) {
             Some((key, count)) => Err(bad(key, count, "at least 1")),

@@ -4,9 +4,12 @@
 //! it is on disk. After a crash, orders that were queued or running start again; the UIDs of
 //! their results derive from the order's id, so running twice never makes two results.
 
+mod corrections;
 mod delivery;
 mod engine;
+mod feedback;
 mod fetch;
+mod labelled;
 mod nifti;
 mod outputs;
 mod pictures;
@@ -23,6 +26,9 @@ pub mod worklist;
 
 pub use delivery::{Delivery, DeliveryQuery, DeliveryState};
 pub use engine::{Engine, EngineError, EngineSettings};
+pub use feedback::{
+    Feedback, FeedbackEntry, FeedbackError, SegmentAgreement, Verdict, VerdictWord,
+};
 pub use fetch::FetchStatus;
 pub use nifti::NiftiLabels;
 pub use outputs::{DocumentKind, Outputs, ResultDocument};

@@ -9,6 +9,7 @@ mod config;
 mod dicom;
 mod dicom_seg;
 mod eval;
+mod evolve;
 mod families;
 mod geometry;
 mod http;

@@ -20,9 +20,10 @@ pub(super) fn run(config: Config) -> anyhow::Result<Ended> {
         let address = listener.local_addr()?;
         tracing::info!(%address, "Serving on http://{address}");
         eprintln!("SEER serves on http://{address}  (API page: http://{address}/api)");
-        let orders = app.orders.clone();
+        let (orders, evolution) = (app.orders.clone(), app.evolution.clone());
         let served = http::serve(app, listener, stop_signal()).await;
         orders.stop();
+        evolution.stop();
         served?;
         anyhow::Ok(())
     })?;

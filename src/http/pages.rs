@@ -23,6 +23,14 @@ pub(super) fn router(document: utoipa::openapi::OpenApi) -> Router<Server> {
             "/static/workbench.css",
             get(async || page("text/css", include_str!("../../static/workbench.css"))),
         )
+        .route(
+            "/evolution",
+            get(async || page("text/html", include_str!("../../static/evolution.html"))),
+        )
+        .route(
+            "/static/evolution.js",
+            get(async || page("text/javascript", include_str!("../../static/evolution.js"))),
+        )
         .merge(SwaggerUi::new("/api").url("/openapi.json", document))
 }
 

@@ -64,6 +64,7 @@ impl Store {
         add_missing_columns(&connection)?;
         connection.execute_batch(routing::SCHEMA)?;
         connection.execute_batch(delivery::SCHEMA)?;
+        connection.execute_batch(super::feedback::SCHEMA)?;
         Ok(Self { connection: Mutex::new(connection) })
     }
 
