@@ -184,10 +184,13 @@ def fix(value, shape):
 def to_half(model, kept):
     """float16 arithmetic; the ports in `kept` stay float32, features pass as float16."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
     for tensor in model.graph.initializer:
         if tensor.data_type == TensorProto.FLOAT:
             checked_half(numpy_helper.to_array(tensor), tensor.name)
-    return convert_float_to_float16(model, keep_io_types=kept, disable_shape_infer=True)
+    converted = OnnxModel(convert_float_to_float16(model, keep_io_types=kept, disable_shape_infer=True))
+    converted.topological_sort()
+    return converted.model
 
 
 def store_as_half(model, smallest=256):
