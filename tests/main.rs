@@ -4,9 +4,11 @@
 
 mod answer;
 mod archive;
+mod bad_bundles;
 mod config;
 mod dicom;
 mod dicom_seg;
+mod families;
 mod geometry;
 mod http;
 mod orders;

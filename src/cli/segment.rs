@@ -22,6 +22,26 @@ use crate::telemetry::error_chain;
 use crate::threads::Cancel;
 use crate::volume::{self, Volume, nifti};
 
+/// Reads one DICOM series or one NIfTI file, of this modality if it is said.
+pub(super) fn read_input(
+    input: &[PathBuf],
+    modality: Option<&str>,
+    config: &Config,
+) -> anyhow::Result<(Option<Series>, Volume, Vec<Finding>)> {
+    if let [file] = input
+        && is_nifti(file)
+    {
+        let (volume, findings) = nifti::read(file, modality.map(Modality::parse))?;
+        return Ok((None, volume, findings));
+    }
+    let (instances, mut findings) = read_instances(input, config)?;
+    let (series, found) = series::assemble(instances)?;
+    findings.extend(found);
+    let (volume, found) = volume::assemble(&series)?;
+    findings.extend(found);
+    Ok((Some(series), volume, findings))
+}
+
 /// Segments what a text asks for.
 #[derive(Debug, Args)]
 pub(super) struct Segment {
@@ -51,7 +71,8 @@ impl Segment {
         if self.text.len() > limit {
             bail!("order text has {} bytes; the limit is {limit}", self.text.len());
         }
-        let (series, volume, findings) = self.read(config)?;
+        let (series, volume, findings) =
+            read_input(&self.input, self.modality.as_deref(), config)?;
         let engine = app::engine(config)?;
         let progress = Arc::new(WalkProgress::new());
         let showing = Arc::clone(&progress);
@@ -61,22 +82,6 @@ impl Segment {
         let mut walked = walked.map_err(|error| anyhow::anyhow!("{}", error.sentence()))?;
         walked.findings.splice(0..0, findings);
         self.write(&engine, series.as_ref(), &volume, walked)
-    }
-
-    fn read(&self, config: &Config) -> anyhow::Result<(Option<Series>, Volume, Vec<Finding>)> {
-        if let [file] = &self.input[..]
-            && is_nifti(file)
-        {
-            let modality = self.modality.as_deref().map(Modality::parse);
-            let (volume, findings) = nifti::read(file, modality)?;
-            return Ok((None, volume, findings));
-        }
-        let (instances, mut findings) = read_instances(&self.input, config)?;
-        let (series, found) = series::assemble(instances)?;
-        findings.extend(found);
-        let (volume, found) = volume::assemble(&series)?;
-        findings.extend(found);
-        Ok((Some(series), volume, findings))
     }
 
     fn write(

@@ -20,7 +20,6 @@ const TORCH_BITS_MAX: u32 = 22;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kernel {
     /// A triangle; SAM3's.
-    #[cfg_attr(not(test), allow(dead_code, reason = "for 2-D backbones"))]
     Linear,
     /// Cubic convolution with a = -0.5; Qwen's.
     Cubic,
