@@ -22,13 +22,10 @@ import argparse
 import json
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 from torch import nn
 from torch.nn import functional as F
@@ -39,8 +36,8 @@ from checkpoint import Checkpoint
 from compare import compare, report, session
 from onnx_writer import EMBED_MAX, PRECISIONS, checked_half
 from qwen3_reference import text_embedding
+from tracing import trace
 
-OPSET = 18
 TEMPLATE = ("Instruct: Given an anatomical term query, retrieve the precise anatomical entity and location it represents\n"
             "Query: {text}")
 END = "<|endoftext|>"
@@ -155,56 +152,6 @@ def multiply(heads, x):
     return torch.matmul(heads, x.flatten(2)).reshape(heads.shape[0], heads.shape[1], *x.shape[2:])
 
 
-def trace(module, example, path, inputs, outputs, prompts, precision, fixed, kept):
-    """Exports one graph at the example's size; `fixed` then gives the ports their true shapes."""
-    dynamic = {name: {axis: f"{name}_{axis}" for axis in range(2, 5)} for name in [*inputs, *outputs]
-               if name.startswith(("image", "features_", "logits"))}
-    for name in prompts:
-        dynamic.setdefault(name, {})[1] = "prompts"
-    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
-        raw = Path(folder) / "graph.onnx"
-        torch.onnx.export(module.eval(), example, str(raw), input_names=inputs, output_names=outputs,
-                          dynamic_axes=dynamic, opset_version=OPSET, dynamo=False)
-        model = onnx.load(raw)
-    for value in (*model.graph.input, *model.graph.output):
-        fix(value, fixed[value.name])
-    if precision == "fp16":
-        model = to_half(model, kept)
-    elif precision == "fp16-stored":
-        store_as_half(model)
-    model.producer_name, model.producer_version = "SEER exporters", ""
-    onnx.checker.check_model(model)
-    onnx.save(model, path)
-
-
-def fix(value, shape):
-    value.CopyFrom(helper.make_tensor_value_info(value.name, value.type.tensor_type.elem_type, shape))
-
-
-def to_half(model, kept):
-    """float16 arithmetic; the ports in `kept` stay float32, features pass as float16."""
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-    for tensor in model.graph.initializer:
-        if tensor.data_type == TensorProto.FLOAT:
-            checked_half(numpy_helper.to_array(tensor), tensor.name)
-    return convert_float_to_float16(model, keep_io_types=kept, disable_shape_infer=True)
-
-
-def store_as_half(model, smallest=256):
-    """Keeps float32 arithmetic; stores every larger weight as float16 behind a Cast."""
-    graph, casts = model.graph, []
-    for tensor in list(graph.initializer):
-        if tensor.data_type != TensorProto.FLOAT or int(np.prod(tensor.dims)) < smallest:
-            continue
-        half = numpy_helper.from_array(checked_half(numpy_helper.to_array(tensor), tensor.name), tensor.name + "_half")
-        casts.append(helper.make_node("Cast", [half.name], [tensor.name], to=TensorProto.FLOAT))
-        graph.initializer.remove(tensor)
-        graph.initializer.append(half)
-    nodes = casts + list(graph.node)
-    del graph.node[:]
-    graph.node.extend(nodes)
-
-
 def export_image_graphs(network, patch, precision, out):
     # Tracing runs the network; the graphs are convolutions, so the smallest sensible size will do.
     small = [max(32, min(64, n)) for n in patch]
@@ -222,12 +169,17 @@ def export_image_graphs(network, patch, precision, out):
         memory = torch.randn(shapes["features_4"])
         found = PromptDecoder(network)(memory, text)
     shapes |= {name: [1, "prompts", e.shape[2]] for name, e in zip(embeddings, found)}
-    trace(ImageEncoder(network), (torch.randn(1, 1, *small),), out / "image_encoder.onnx", ["image"], features, [],
-          precision, shapes, ["image"])
+    free = {name: {axis: f"{name}_{axis}" for axis in range(2, 5)} for name in ["image", "logits", *features]}
+    free["logits"][1] = "prompts"
+    prompts = {name: {1: "prompts"} for name in ["text_embedding", *embeddings]}
+    trace(ImageEncoder(network), (torch.randn(1, 1, *small),), out / "image_encoder.onnx", ["image"], features,
+          {name: free[name] for name in ["image", *features]}, precision, shapes, ["image"])
+    # The positions of the image's features are a constant of the network: this one is traced at full size.
     trace(PromptDecoder(network), (memory, text), out / "prompt_decoder.onnx", ["features_4", "text_embedding"], embeddings,
-          ["text_embedding", *embeddings], precision, shapes, ["text_embedding"])
-    trace(MaskDecoder(network), (*seen, *found), out / "mask_decoder.onnx", features + embeddings, ["logits"],
-          [*embeddings, "logits"], precision, shapes, ["logits"])
+          prompts, precision, shapes, ["text_embedding"])
+    named = {name: prompts.get(name) or free[name] for name in [*features, *embeddings, "logits"]}
+    trace(MaskDecoder(network), (*seen, *found), out / "mask_decoder.onnx", features + embeddings, ["logits"], named,
+          precision, shapes, ["logits"])
 
 
 def run_graphs(out):

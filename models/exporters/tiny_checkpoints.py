@@ -1,6 +1,6 @@
 """Writes checkpoints of the real classes at toy size, with random weights, for tests and fixtures.
 
-    python tiny_checkpoints.py qwen3-vl|qwen3-embedding|lora|voxtell FOLDER
+    python tiny_checkpoints.py qwen3-vl|qwen3-embedding|lora|voxtell|sam3 FOLDER
 
 Weights are scaled so that outputs differ between tokens, prompts and pictures: with PyTorch's own
 initialisation a deep network of this size says nearly the same to everything.
@@ -179,13 +179,43 @@ def voxtell(folder, patch=(32, 64, 96), width=48, seed=6):
     return load_model(folder)[0]
 
 
+def sam3(folder, seed=8):
+    """A SAM3 with 12 queries on pictures of 112 x 112, and a CLIP tokenizer; returns the model."""
+    from transformers import CLIPTokenizer, Sam3Config, Sam3ImageProcessor, Sam3Model
+    folder = Path(folder)
+    vit = dict(model_type="sam3_vit_model", hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+               image_size=112, patch_size=14, window_size=4, global_attn_indexes=[1], pretrain_image_size=56)
+    small = dict(hidden_size=32, num_attention_heads=2, intermediate_size=64)
+    trained = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    trained.normalizer, trained.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.Whitespace()
+    letters = sorted(set("".join(CORPUS).lower()) - {" ", "\n"})
+    trained.train_from_iterator(CORPUS * 4, trainers.BpeTrainer(vocab_size=260, end_of_word_suffix="</w>", initial_alphabet=letters,
+                                                                special_tokens=[], show_progress=False))
+    bpe = json.loads(trained.to_str())["model"]
+    words = list(bpe["vocab"])
+    words += [w + "</w>" for w in letters if w + "</w>" not in bpe["vocab"]] + ["<|startoftext|>", "<|endoftext|>"]
+    tokenizer = CLIPTokenizer(vocab={w: i for i, w in enumerate(words)}, merges=[tuple(m) for m in bpe["merges"]])
+    start, end = tokenizer.bos_token_id, tokenizer.eos_token_id
+    config = Sam3Config(
+        vision_config=dict(backbone_config=vit, fpn_hidden_size=32, backbone_feature_sizes=[[32, 32], [16, 16], [8, 8]]),
+        text_config=dict(vocab_size=len(words), hidden_size=32, intermediate_size=64, projection_dim=32, num_hidden_layers=2,
+                         num_attention_heads=2, max_position_embeddings=32, bos_token_id=start, eos_token_id=end, pad_token_id=end),
+        geometry_encoder_config=dict(num_layers=1, **small), detr_encoder_config=dict(num_layers=1, **small),
+        detr_decoder_config=dict(num_layers=2, num_queries=12, **small), mask_decoder_config=dict(hidden_size=32, num_attention_heads=2))
+    model = spread(Sam3Model(config), seed, gain=1.0)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    Sam3ImageProcessor(size={"height": 112, "width": 112}).save_pretrained(folder)
+    return model
+
+
 def main():
     kind, folder = sys.argv[1:]
     if kind == "lora":
         from checkpoint import Checkpoint
         lora(folder, Checkpoint(Path(folder).parent))
         return
-    {"qwen3-vl": qwen3_vl, "qwen3-embedding": qwen3_embedding, "voxtell": voxtell}[kind](folder)
+    {"qwen3-vl": qwen3_vl, "qwen3-embedding": qwen3_embedding, "voxtell": voxtell, "sam3": sam3}[kind](folder)
 
 
 if __name__ == "__main__":
