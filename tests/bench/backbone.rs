@@ -17,8 +17,8 @@ use super::{best, line, runtime};
 /// First argument of the process that measures our side.
 pub const CHILD: &str = "backbone-child";
 
-/// Three patches of 96 x 96 x 96.
-const SHAPE: [usize; 3] = [96, 96, 192];
+/// Three patches of 64 x 64 x 64.
+const SHAPE: [usize; 3] = [64, 64, 128];
 
 pub fn run(python: &Path, folder: &Path) -> Result<()> {
     for prompts in [1, 8] {
@@ -34,7 +34,9 @@ pub fn run(python: &Path, folder: &Path) -> Result<()> {
         let mib = |found: &Value| number(found, "peak_bytes").map(|bytes| bytes / 1_048_576.0);
         let (our_mib, their_mib) = (mib(&ours)?, mib(&theirs)?);
         let ratio = their_mib / our_mib;
-        println!("{what}, peak memory: {ratio:.2} x (ours {our_mib:.0} MiB, theirs {their_mib:.0} MiB)");
+        println!(
+            "{what}, peak memory: {ratio:.2} x (ours {our_mib:.0} MiB, theirs {their_mib:.0} MiB)"
+        );
         agree(&ours["counts"], &theirs["counts"])?;
     }
     Ok(())
@@ -81,7 +83,8 @@ pub fn child(folder: &Path, prompts: usize) -> Result<()> {
     let peak = status.lines().find(|line| line.starts_with("VmHWM:"));
     let peak = peak.and_then(|line| line.split_whitespace().nth(1)).context("no VmHWM")?;
     let peak_bytes = peak.parse::<u64>()? << 10;
-    let found = json!({"seconds": seconds.as_secs_f64(), "peak_bytes": peak_bytes, "counts": counts});
+    let found =
+        json!({"seconds": seconds.as_secs_f64(), "peak_bytes": peak_bytes, "counts": counts});
     println!("{found}");
     Ok(())
 }

@@ -52,14 +52,13 @@ fn masked_steps(bundle: &Bundle, runtime: &Runtime) -> Result<()> {
     let cancel = Cancel::new();
     let tokens = prompter.encode(&prompter.render(&[], "outline the liver", &[])?)?;
     let positions = token_positions(&tokens, prompter.image_id(), &[])?;
-    let prompt =
-        Prompt { tokens: &tokens, image_id: prompter.image_id(), positions, seen: &[] };
+    let prompt = Prompt { tokens: &tokens, image_id: prompter.image_id(), positions, seen: &[] };
     for (targets, name) in [(Targets::Closed, "closed vocabulary"), (Targets::Open, "open")] {
         let budget = manifest.decoding.max_new_tokens;
         let mut constraint = grammar.start(targets, budget)?;
         let mut state = model.read(prompt.clone(), &cancel)?;
         let mut sampler = Sampler::new(0.0, 1.0, 0);
-        let (mut masking, mut decoding, mut count) = (Duration::ZERO, Duration::ZERO, 0_u32);
+        let (mut masking, mut decoding) = (Vec::new(), Vec::new());
         for written in 0..budget {
             let started = Instant::now();
             let next = constraint.next(budget - written)?;
@@ -70,15 +69,16 @@ fn masked_steps(bundle: &Bundle, runtime: &Runtime) -> Result<()> {
             };
             let token = picked.context("no finite logit")?;
             constraint.accept(token)?;
-            masking += started.elapsed();
+            masking.push(started.elapsed());
             let started = Instant::now();
             state = model.write(token, &state, &cancel)?;
-            decoding += started.elapsed();
-            count += 1;
+            decoding.push(started.elapsed());
         }
-        let (masking, decoding) = (masking / count.max(1), decoding / count.max(1));
+        let (masking, decoding) = (median(masking), median(decoding));
         let share = masking.as_secs_f64() / decoding.as_secs_f64() * 100.0;
-        println!("mask and pick, {name}: {masking:?} of a decoder step's {decoding:?} ({share:.1} %)");
+        println!(
+            "mask and pick, {name}: {masking:?} of a decoder step's {decoding:?} ({share:.1} %)"
+        );
     }
     // As it runs: the mask is made while the decoder works.
     let step = |constrained| -> Result<f64> {
@@ -96,8 +96,17 @@ fn masked_steps(bundle: &Bundle, runtime: &Runtime) -> Result<()> {
     };
     let (with, without) = (step(true)?, step(false)?);
     let cost = (with / without - 1.0) * 100.0;
-    println!("a whole trace, per token: {:.0} us constrained, {:.0} us free ({cost:+.1} %)", with * 1e6, without * 1e6);
+    println!(
+        "a whole trace, per token: {:.0} us constrained, {:.0} us free ({cost:+.1} %)",
+        with * 1e6,
+        without * 1e6
+    );
     Ok(())
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
 /// Several samples that share one reading of the prompt, against one call each.

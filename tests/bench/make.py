@@ -3,7 +3,7 @@
 usage: python make.py FOLDER        (the exporters' environment; what is there already is kept)
 
 mini     a Qwen3-VL of seer-mini's size          half     one of about 0.5 billion parameters
-voxtell  a VoxTell with the published widths, fewer blocks and a patch of 96 x 96 x 96
+voxtell  a VoxTell with the published widths, fewer blocks and a patch of 64 x 64 x 64
 """
 
 import shutil
@@ -39,7 +39,7 @@ def mini(folder):
 
 
 def voxtell(folder):
-    tiny_checkpoints.voxtell(folder, patch=(96, 96, 96), width=256, features=(32, 64, 128, 256, 320, 320),
+    tiny_checkpoints.voxtell(folder, patch=(64, 64, 64), width=256, features=(32, 64, 128, 256, 320, 320),
                              blocks=(1, 2, 2, 2, 2, 2), heads=32, query=512, layers=6)
     vectors = np.random.default_rng(0).standard_normal((PROMPTS, 256)).astype(np.float16)
     np.savez(folder / "bank.npz", labels=np.array([f"structure {i}" for i in range(PROMPTS)]), embeddings=vectors)

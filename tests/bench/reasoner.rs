@@ -4,11 +4,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use ndarray::Array2;
+use ndarray::{Array2, ArrayD, IxDyn};
 use seer::reason::model::{Model, Prompt, State};
 use seer::reason::picture::{Grid, Patches};
 use seer::reason::positions::{patch_positions, token_positions};
-use seer::runtime::{Bundle, Runtime};
+use seer::runtime::{Bundle, Inputs, Runtime, Tensor, contract};
 use seer::threads::Cancel;
 
 use super::peer::{ask, number};
@@ -16,6 +16,10 @@ use super::{best, line, runtime};
 
 /// Prompt, tokens written, and edge of a picture: the published plan's prompt for the larger one.
 const SIZES: [(&str, usize, usize, usize); 2] = [("mini", 512, 48, 128), ("half", 512, 12, 448)];
+
+/// Tokens in the cache, and steps taken, when keeping it is measured.
+const CACHED_TOKENS: usize = 1500;
+const CACHED_STEPS: usize = 6;
 
 /// Times of one network.
 struct Times {
@@ -32,10 +36,13 @@ pub fn run(python: &Path, folder: &Path) -> Result<()> {
         let arguments = [&["reasoner".to_owned(), checkpoint][..], &numbers[..]].concat();
         let found = ask(python, &arguments)?;
         let theirs = |key: &str| number(&found, key).map(Duration::from_secs_f64);
+        let fp32 = Bundle::open(&folder.join(format!("{size}-fp32")))?;
+        held_cache(&fp32, &runtime, size)?;
         for precision in ["fp32", "int4"] {
             let bundle = Bundle::open(&folder.join(format!("{size}-{precision}")))?;
             let ours = measure(&bundle, &runtime, prompt, written, picture)?;
-            let what = |part: &str| format!("{size}, {precision}, {part}, against transformers fp32");
+            let what =
+                |part: &str| format!("{size}, {precision}, {part}, against transformers fp32");
             line(&what("prefill"), ours.prefill, theirs("prefill")?);
             line(&what("decode of a token"), ours.decode, theirs("decode")?);
             line(&what("vision encoder"), ours.vision, theirs("vision")?);
@@ -75,6 +82,46 @@ fn measure(
     model.see(&patches, &positions, merge, &cancel)?;
     let vision = best(3, || model.see(&patches, &positions, merge, &cancel).map(drop))?;
     Ok(Times { prefill, decode, vision })
+}
+
+/// What it is worth that the cache stays where ONNX Runtime put it: steps that keep it, against
+/// steps that fetch it and feed it back.
+fn held_cache(bundle: &Bundle, runtime: &Runtime, what: &str) -> Result<()> {
+    let manifest = bundle.reasoner()?;
+    let [_, _, decoder] = contract::reasoner(manifest);
+    let graph = runtime.load_checked(bundle, &decoder)?;
+    let (hidden, levels) = (manifest.hidden_size, manifest.deepstack_levels);
+    let step = |keep: &[&str]| -> Result<Duration> {
+        let empty = [1, manifest.key_value_heads, CACHED_TOKENS, manifest.head_dim];
+        let mut past: Vec<(String, Tensor)> = contract::cache_names(manifest.layers)
+            .map(|name| (name, Tensor::F32(ArrayD::zeros(IxDyn(&empty)))))
+            .collect();
+        let mut shortest = Duration::MAX;
+        for written in 1..=CACHED_STEPS {
+            let total = CACHED_TOKENS + written;
+            let started = Instant::now();
+            let mut inputs = Inputs::new()
+                .with("inputs_embeds", Tensor::F32(ArrayD::zeros(IxDyn(&[1, 1, hidden]))))
+                .with("attention_mask", Tensor::I64(ArrayD::ones(IxDyn(&[1, total]))))
+                .with(
+                    "position_ids",
+                    Tensor::I64(ArrayD::from_elem(IxDyn(&[3, 1, 1]), total as i64)),
+                )
+                .with(
+                    "deepstack_embeds",
+                    Tensor::F32(ArrayD::zeros(IxDyn(&[levels, 1, 1, hidden]))),
+                );
+            for (name, tensor) in past {
+                inputs.push(format!("past_key_values.{name}"), tensor);
+            }
+            past = graph.run_keeping(inputs, keep, &Cancel::new())?.take_all("present.");
+            shortest = shortest.min(started.elapsed());
+        }
+        Ok(shortest)
+    };
+    let (kept, fetched) = (step(&["present."])?, step(&[])?);
+    line(&format!("{what}, cache of {CACHED_TOKENS} tokens kept, against fetched"), kept, fetched);
+    Ok(())
 }
 
 /// Greedy, one token at a time; gives the time of the steps.
