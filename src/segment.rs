@@ -109,7 +109,7 @@ enum Model {
     /// `voxtell` and `volume-text`.
     Patches(Box<Patches>),
     /// `sam3`.
-    Slices { sam3: Box<Sam3>, text: TextEncoder },
+    Slices { sam3: Box<Sam3>, text: Box<TextEncoder> },
 }
 
 /// Patches of a volume through a network.
@@ -125,9 +125,9 @@ struct Patches {
 /// How prompts are read.
 enum Reader {
     /// As embeddings.
-    Encoder(TextEncoder),
+    Encoder(Box<TextEncoder>),
     /// By the network itself, from tokens; the flag says whether they are lower-cased first.
-    Tokenizer(PromptTokenizer, bool),
+    Tokenizer(Box<PromptTokenizer>, bool),
 }
 
 /// What [`Backbone::segment`] gives.

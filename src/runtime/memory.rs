@@ -207,15 +207,13 @@ impl Runtime {
         } else {
             ("host", settings.memory.host_bytes.map(left).or_else(available_host_bytes))
         };
-        let needed = plan.total_bytes();
         match available {
-            Some(available) if needed > available => Err(RuntimeError::TooLarge {
+            Some(available) if plan.total_bytes() > available => Err(RuntimeError::TooLarge {
                 bundle: bundle.manifest().name.clone(),
                 part,
                 place,
-                needed: shown(needed),
-                plan: plan.to_string(),
-                available: shown(available),
+                plan: Box::new(*plan),
+                available_bytes: available,
             }),
             _ => Ok(()),
         }

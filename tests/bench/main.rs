@@ -1,7 +1,7 @@
 //! Ratios against a peer in the same run; absolute times say little between machines.
 //!
 //! `cargo bench` prints one line per measurement; words after `--` choose the parts: `embedded`,
-//! `reasoner`, `backbone`. `SEER_PEER_PYTHON` names a Python with what `models/exporters` and the
+//! `mini` and `half` (reasoners of two sizes), `voxtell`. `SEER_PEER_PYTHON` names a Python with what `models/exporters` and the
 //! peers need (torch, transformers, voxtell, onnxruntime, scipy); without it the lines that need a
 //! peer are skipped, loudly. `SEER_BENCH_FOLDER` keeps the networks that are made for it, a few
 //! gigabytes; without it they go into a temporary folder. Both sides use every core they find.
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use seer::runtime::{Provider, Runtime, setup};
 
-const PARTS: [&str; 3] = ["embedded", "reasoner", "backbone"];
+const PARTS: [&str; 4] = ["embedded", "mini", "half", "voxtell"];
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -42,16 +42,14 @@ fn main() -> Result<()> {
         eprintln!("SKIPPED: transformers and voxtell; set SEER_PEER_PYTHON");
         return Ok(());
     };
-    if wants("reasoner") || wants("backbone") {
-        let kept = std::env::var_os("SEER_BENCH_FOLDER").map(PathBuf::from);
-        let temporary = tempfile::tempdir()?;
-        let folder = kept.unwrap_or_else(|| temporary.path().to_owned());
-        peer::make(&python, &folder)?;
-        if wants("reasoner") {
-            reasoner::run(&python, &folder)?;
-        }
-        if wants("backbone") {
-            backbone::run(&python, &folder)?;
+    let kept = std::env::var_os("SEER_BENCH_FOLDER").map(PathBuf::from);
+    let temporary = tempfile::tempdir()?;
+    let folder = kept.unwrap_or_else(|| temporary.path().to_owned());
+    for part in PARTS[1..].iter().copied().filter(|part| wants(part)) {
+        peer::make(&python, &folder, part)?;
+        match part {
+            "voxtell" => backbone::run(&python, &folder)?,
+            _ => reasoner::run(&python, &folder, part)?,
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 """Writes what the benchmarks run on: checkpoints with random weights, and the bundles that the exporters make of them.
 
-usage: python make.py FOLDER        (the exporters' environment; what is there already is kept)
+usage: python make.py FOLDER mini|half|voxtell        (the exporters' environment; what is there already is kept)
 
 mini     a Qwen3-VL of seer-mini's size          half     one of about 0.5 billion parameters
 voxtell  a VoxTell with the published widths, fewer blocks and a patch of 64 x 64 x 64
@@ -52,22 +52,27 @@ def exported(script, out, *arguments):
         subprocess.run(command, check=True, stdout=sys.stderr)
 
 
+def reasoner(folder, size, write):
+    if not (folder / size / "config.json").exists():
+        write(folder / size)
+    for precision in ("fp32", "int4"):
+        exported("export_qwen3_vl.py", folder / f"{size}-{precision}", "--checkpoint", folder / size, "--precision", precision,
+                 "--skip-check")
+
+
 def main():
-    folder = Path(sys.argv[1]).absolute()
+    folder, part = Path(sys.argv[1]).absolute(), sys.argv[2]
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "mini" / "config.json").exists():
-        mini(folder / "mini")
-    if not (folder / "half" / "config.json").exists():
-        random_checkpoint.write("0.5B", folder / "half")
-    if not (folder / "voxtell" / "bank.npz").exists():
-        (folder / "voxtell").mkdir(exist_ok=True)
-        voxtell(folder / "voxtell")
-    for size in ("mini", "half"):
-        for precision in ("fp32", "int4"):
-            exported("export_qwen3_vl.py", folder / f"{size}-{precision}", "--checkpoint", folder / size, "--precision", precision,
-                     "--skip-check")
-    exported("export_voxtell.py", folder / "voxtell-fp32", "--model", folder / "voxtell", "--bank", folder / "voxtell" / "bank.npz",
-             "--precision", "fp32", "--skip-check")
+    if part == "mini":
+        reasoner(folder, part, mini)
+    elif part == "half":
+        reasoner(folder, part, lambda path: random_checkpoint.write("0.5B", path))
+    else:
+        if not (folder / part / "bank.npz").exists():
+            (folder / part).mkdir(exist_ok=True)
+            voxtell(folder / part)
+        exported("export_voxtell.py", folder / f"{part}-fp32", "--model", folder / part, "--bank", folder / part / "bank.npz",
+                 "--precision", "fp32", "--skip-check")
 
 
 if __name__ == "__main__":

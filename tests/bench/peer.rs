@@ -6,14 +6,15 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-/// Makes the networks that both sides run, where they are not there yet.
-pub fn make(python: &Path, folder: &Path) -> Result<()> {
+/// Makes the network that both sides of a part run, where it is not there yet.
+pub fn make(python: &Path, folder: &Path, part: &str) -> Result<()> {
     let status = Command::new(python)
         .arg("tests/bench/make.py")
         .arg(folder)
+        .arg(part)
         .status()
         .with_context(|| format!("cannot run {}", python.display()))?;
-    ensure!(status.success(), "the networks could not be made");
+    ensure!(status.success(), "the network {part} could not be made");
     Ok(())
 }
 

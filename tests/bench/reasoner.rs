@@ -28,9 +28,9 @@ struct Times {
     vision: Duration,
 }
 
-pub fn run(python: &Path, folder: &Path) -> Result<()> {
+pub fn run(python: &Path, folder: &Path, part: &str) -> Result<()> {
     let runtime = runtime()?;
-    for (size, prompt, written, picture) in SIZES {
+    for (size, prompt, written, picture) in SIZES.into_iter().filter(|size| size.0 == part) {
         let checkpoint = folder.join(size).display().to_string();
         let numbers = [prompt, written, picture].map(|n| n.to_string());
         let arguments = [&["reasoner".to_owned(), checkpoint][..], &numbers[..]].concat();
