@@ -43,6 +43,8 @@ enum Command {
     Models(models::Models),
     /// Prints the OpenAPI document.
     Openapi,
+    /// Prints the DICOM conformance statement.
+    Conformance,
     /// Says what this machine has and lacks.
     Doctor,
 }
@@ -73,6 +75,10 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<Ended> {
         println!("{}", crate::http::openapi_json()?);
         return Ok(Ended::Done);
     }
+    if let Command::Conformance = arguments.command {
+        print!("{}", crate::http::conformance_statement());
+        return Ok(Ended::Done);
+    }
     let config = Config::load(arguments.config.as_deref(), std::env::vars())?;
     match arguments.command {
         Command::Serve => serve::run(config),
@@ -81,6 +87,6 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<Ended> {
         Command::Setup(setup) => setup.run(&config),
         Command::Models(models) => models.run(&config),
         Command::Doctor => doctor::run(&config),
-        Command::Openapi => Ok(Ended::Done),
+        Command::Openapi | Command::Conformance => Ok(Ended::Done),
     }
 }

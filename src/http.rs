@@ -14,6 +14,7 @@ mod middleware;
 mod models;
 mod orders;
 mod pages;
+mod retention;
 mod upload;
 
 use std::future::Future;
@@ -31,6 +32,9 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::app::App;
 use crate::config::HttpSettings;
 use auth::{ApiKeyScheme, Keys};
+
+pub use dicomweb::conformance_statement;
+pub use retention::keep_retention;
 
 /// Memory that instances on their way into the archive may take together, in units; each needs its
 /// own size about twice while it is parsed.

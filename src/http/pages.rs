@@ -23,6 +23,10 @@ pub(super) fn router(document: utoipa::openapi::OpenApi) -> Router<Server> {
             "/static/workbench.css",
             get(async || page("text/css", include_str!("../../static/workbench.css"))),
         )
+        .route(
+            "/conformance",
+            get(async || page("text/markdown", include_str!("../../static/conformance.md"))),
+        )
         .merge(SwaggerUi::new("/api").url("/openapi.json", document))
 }
 
