@@ -4,11 +4,13 @@
 
 mod demo;
 mod doctor;
+mod eval;
 mod models;
 mod progress;
 mod segment;
 mod serve;
 mod setup;
+mod suite;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -41,6 +43,11 @@ enum Command {
     /// Lists or verifies model bundles.
     #[command(subcommand)]
     Models(models::Models),
+    /// Measures the models on a suite and writes the paper's tables.
+    Eval(eval::Eval),
+    /// Makes suites of public data sets.
+    #[command(subcommand)]
+    Suite(suite::Suite),
     /// Prints the OpenAPI document.
     Openapi,
     /// Prints the DICOM conformance statement.
@@ -86,6 +93,8 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<Ended> {
         Command::Demo(demo) => demo.run(config),
         Command::Setup(setup) => setup.run(&config),
         Command::Models(models) => models.run(&config),
+        Command::Eval(eval) => eval.run(&config),
+        Command::Suite(suite) => suite.run(&config),
         Command::Doctor => doctor::run(&config),
         Command::Openapi | Command::Conformance => Ok(Ended::Done),
     }

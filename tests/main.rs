@@ -4,12 +4,17 @@
 
 mod answer;
 mod archive;
+mod bad_bundles;
 mod config;
 mod dicom;
 mod dicom_seg;
+mod families;
+mod eval;
 mod geometry;
 mod http;
+mod ohif;
 mod orders;
+mod parity;
 mod process;
 mod reason;
 mod rooms;

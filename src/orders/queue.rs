@@ -49,7 +49,7 @@ pub struct OrdersSettings {
 /// `threads::run_blocking` from async code.
 #[derive(Clone)]
 pub struct Orders {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 pub(super) struct Shared {
