@@ -6,11 +6,16 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
+<<<<<<< HEAD
 use crate::archive::{Archive, ArchiveSettings};
+=======
+use crate::archive::Archive;
+use crate::bank::Bank;
+>>>>>>> main
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dicom::SopInstanceUid;
-use crate::orders::{Engine, EngineSettings, Orders, OrdersSettings, write_whole};
+use crate::orders::{Engine, EngineSettings, Orders, OrdersSettings, SkillPolicy, write_whole};
 use crate::reason::ReasonerSettings;
 use crate::runtime::{Bundle, DeviceSettings, MemoryLimits, MemoryPlan, Provider, RuntimeSettings, setup};
 use crate::segment::BackboneSettings;
@@ -23,6 +28,8 @@ pub struct App {
     pub config: Arc<Config>,
     /// Stored studies.
     pub archive: Archive,
+    /// Skills, evidence and rounds.
+    pub bank: Bank,
     /// The order queue.
     pub orders: Orders,
     /// The current time.
@@ -56,6 +63,8 @@ impl App {
         };
         let archive = Archive::open_with(&path.join("archive"), keeps)
             .with_context(|| format!("cannot open the archive in {}", path.display()))?;
+        let bank = Bank::open(&path.join("bank"), config.bank.settings(), clock.clone())
+            .with_context(|| format!("cannot open the bank in {}", path.display()))?;
         let settings = OrdersSettings {
             path: path.join("orders"),
             queue_length: config.orders.queue_length as u64,
@@ -63,6 +72,11 @@ impl App {
             text_size_bytes_max: config.orders.text_size_bytes_max,
             deadline: config.orders.deadline(),
             attempt_count_max: config.orders.attempt_count_max,
+            skills: config.bank.offer.then(|| SkillPolicy {
+                bank: bank.clone(),
+                withhold_rate: config.bank.withhold_rate,
+                seed: config.bank.withhold_seed,
+            }),
         };
         let models = Arc::new(Models::of(engine.as_deref()));
         for bundle in &models.bundles {
@@ -70,7 +84,7 @@ impl App {
         }
         let orders = Orders::open(settings, archive.clone(), clock.clone(), engine)
             .with_context(|| format!("cannot open the order queue in {}", path.display()))?;
-        Ok(Self { config: Arc::new(config), archive, orders, clock, models })
+        Ok(Self { config: Arc::new(config), archive, bank, orders, clock, models })
     }
 }
 

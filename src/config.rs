@@ -12,6 +12,7 @@
 //! # Ok::<(), seer::config::ConfigError>(())
 //! ```
 
+mod bank;
 mod overlay;
 mod sections;
 
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use bank::BankSettings;
 pub use sections::{
     ApiKey, AuthSettings, DicomSettings, HttpSettings, LogFormat, ModelSettings, OrderSettings,
     ReasonerSettings, Role, RuntimeSettings, StorageSettings, TelemetrySettings,
@@ -41,6 +43,8 @@ pub struct Config {
     pub dicom: DicomSettings,
     /// The order queue.
     pub orders: OrderSettings,
+    /// Skills that orders are offered.
+    pub bank: BankSettings,
     /// ONNX Runtime.
     pub runtime: RuntimeSettings,
     /// Which bundles are loaded.
@@ -81,6 +85,7 @@ impl Config {
             storage: section(&mut table, "storage")?,
             dicom: section(&mut table, "dicom")?,
             orders: section(&mut table, "orders")?,
+            bank: section(&mut table, "bank")?,
             runtime: section(&mut table, "runtime")?,
             models: section(&mut table, "models")?,
             reasoner: section(&mut table, "reasoner")?,
@@ -102,6 +107,7 @@ impl Config {
         }
         self.check_counts()?;
         self.check_keys()?;
+        self.bank.check()?;
         for origin in &self.http.cors_origins {
             let plausible = origin == "*" || origin.starts_with("http");
             if !plausible || http::HeaderValue::from_str(origin).is_err() {

@@ -12,6 +12,7 @@ mod queue;
 mod record;
 mod run;
 mod seg;
+mod skills;
 mod store;
 mod walk;
 
@@ -26,7 +27,8 @@ pub use record::{
     SCHEMA_VERSION,
 };
 pub use seg::{SegIdentity, write_seg};
-pub use walk::{Report, WalkError, Walked, source_of, source_of_series, walk};
+pub use skills::{OrderSkills, RecordSkill, SkillPolicy};
+pub use walk::{Asked, Report, WalkError, Walked, source_of, source_of_series, walk, walk_asked};
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;

@@ -16,7 +16,7 @@ use super::store::Store;
 use super::walk::WalkError;
 use super::{
     Created, Engine, NewOrder, Order, OrderError, OrderEvent, OrderFailure, OrderQuery, OrderState,
-    Step,
+    SkillPolicy, Step,
 };
 use crate::archive::Archive;
 use crate::clock::Clock;
@@ -43,6 +43,8 @@ pub struct OrdersSettings {
     pub deadline: Duration,
     /// How often an order may be started before it fails.
     pub attempt_count_max: u32,
+    /// Which skills orders are offered; none without it.
+    pub skills: Option<SkillPolicy>,
 }
 
 /// The durable queue and its workers. Cheap to clone. Methods block on SQLite: call them through

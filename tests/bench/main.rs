@@ -3,7 +3,9 @@
 //! `cargo bench` prints one line per measurement. `SEER_PEER_PYTHON` names a Python with
 //! onnxruntime, numpy and scipy; without it the lines that need a peer are skipped, loudly.
 //! Both sides use every core they find. The graphs are the embedded bundle's.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::expect_used)]
+
+mod dicomweb;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -27,6 +29,7 @@ fn main() -> Result<()> {
     if std::env::args().any(|argument| argument == "--test") {
         return Ok(());
     }
+    dicomweb::run()?;
     let patch_time = prompts_together()?;
     match std::env::var_os("SEER_PEER_PYTHON").map(PathBuf::from) {
         Some(python) => {

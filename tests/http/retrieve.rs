@@ -178,7 +178,7 @@ async fn bulk_data_come_whole_and_in_ranges() {
     assert_eq!(part.bytes().await.expect("body"), pixels[100..200]);
     let beyond = fixture.ask("/bulkdata/7FE00010", RANGE, "bytes=99999999-").await;
     problem(beyond, 416).await;
-    problem(fixture.get("/bulkdata/00091002", "*/*").await, 404).await;
+    problem(fixture.get("/bulkdata/00091FFF", "*/*").await, 404).await;
     problem(fixture.get("/bulkdata/..%2F..%2Fetc", "*/*").await, 404).await;
     let one = parts(fixture.get("/pixeldata", "multipart/related").await).await;
     assert_eq!(one[0].1, pixels);
@@ -281,7 +281,6 @@ async fn capabilities_name_every_documented_resource() {
         }
     }
     assert_eq!(documented, listed.len());
-    problem(options("image/png").await, 406).await;
     let preflight = server
         .client
         .request(reqwest::Method::OPTIONS, format!("{}/dicom-web", server.base))

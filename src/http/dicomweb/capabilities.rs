@@ -3,7 +3,7 @@
 use std::io;
 
 use axum::extract::Request;
-use axum::http::{Method, header};
+use axum::http::{Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use quick_xml::Writer;
@@ -11,8 +11,7 @@ use quick_xml::events::{BytesDecl, BytesEnd, BytesStart, Event};
 use serde_json::{Value, json};
 
 use super::resource::{ROOT, Resource};
-use crate::http::error::ApiError;
-use crate::http::extract::{accepted, header_text};
+use crate::http::extract::accepted;
 
 const WADL: &str = "application/vnd.sun.wadl+xml";
 const JSON: &str = "application/json";
@@ -25,23 +24,16 @@ pub(in crate::http) async fn answer(request: Request, next: Next) -> Response {
     if request.method() != Method::OPTIONS || !is_root || is_preflight {
         return next.run(request).await;
     }
-    let headers = request.headers();
-    let chosen = accepted(headers).iter().find_map(|media| {
-        let text = media.covers("application/xml") || media.covers("text/xml");
-        if media.covers(WADL) || text { Some(WADL) } else { media.covers(JSON).then_some(JSON) }
-    });
+    // WADL is the default of §8.9.4, also for those who accept neither.
+    let media = accepted(request.headers());
+    let wants_json = media.first().is_some_and(|media| media.essence == JSON);
     let resources = super::all_resources();
-    match chosen {
-        Some(JSON) => ([(header::CONTENT_TYPE, JSON)], json_of(&resources).to_string()).into_response(),
-        Some(_) => match wadl_of(&resources) {
+    match wants_json {
+        true => ([(header::CONTENT_TYPE, JSON)], json_of(&resources).to_string()).into_response(),
+        false => match wadl_of(&resources) {
             Ok(text) => ([(header::CONTENT_TYPE, WADL)], text).into_response(),
-            Err(_) => ApiError::new(crate::error::ErrorKind::Internal, "XML cannot be written")
-                .into_response(),
+            Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         },
-        None => {
-            let offered = format!("{WADL} and {JSON}");
-            ApiError::not_acceptable(header_text(headers, header::ACCEPT), &offered).into_response()
-        }
     }
 }
 

@@ -110,7 +110,7 @@ async fn receive(request: Request) -> Result<Response, ApiError> {
             let received = upload::spool_body(&server, &headers, body).await?;
             storing.store(received).await;
         }
-        Some((essence, _)) if stow_json::is_json(essence) => {
+        Some((DICOM_JSON, _)) => {
             let body = read_body(body, stow_json::METADATA_BYTES_MAX as u64).await?;
             stow_json::store_body(&server, &body, &mut storing).await?;
         }
