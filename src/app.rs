@@ -6,12 +6,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-<<<<<<< HEAD
 use crate::archive::{Archive, ArchiveSettings};
-=======
-use crate::archive::Archive;
 use crate::bank::Bank;
->>>>>>> main
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dicom::SopInstanceUid;
