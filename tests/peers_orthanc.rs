@@ -13,10 +13,9 @@ use crate::support::dicom_json::Compared;
 use crate::support::studies::Slice;
 use server::Orthanc;
 
-const FIXTURES: [&str; 10] = [
+const FIXTURES: [&str; 9] = [
     "CT_small.dcm",
     "MR_small.dcm",
-    "MR_small_RLE.dcm",
     "chrH32.dcm",
     "chrKoreanMulti.dcm",
     "liver_1frame.dcm",

@@ -173,6 +173,10 @@ fn values(frames: &StoredFrames, number: u32) -> Result<Vec<i32>, String> {
     if !frames.instance().is_colour() {
         return frames.grey(number).map(|frame| frame.values).map_err(|error| error.to_string());
     }
+    if frames.instance().native_photometric().0.starts_with("YBR") {
+        let shown = frames.rgb(number).map_err(|error| error.to_string())?;
+        return Ok(shown.pixels.into_iter().map(i32::from).collect());
+    }
     let bytes = frames.native(number).map_err(|error| error.to_string())?;
     let (_, planar) = frames.instance().native_photometric();
     let attribute = |element| {

@@ -1,6 +1,6 @@
 """Prints, for each file under the folders given, a JSON line: what pydicom reads of it.
 
-Frames are stored values (no colour conversion), the first three of them, as base64 of int32."""
+Frames are stored values, those in YCbCr as RGB, the first three of them, as base64 of int32."""
 import base64, json, logging, os, sys, warnings
 import pydicom
 from pydicom.pixels import pixel_array
@@ -26,7 +26,7 @@ for root in sys.argv[1:]:
                 line["json_error"] = type(error).__name__
             try:
                 count = min(int(data_set.get("NumberOfFrames", 1) or 1), 3)
-                frames = [pixel_array(data_set, index=index, raw=True) for index in range(count)]
+                frames = [pixel_array(data_set, index=index) for index in range(count)]
                 if frames[0].dtype.kind in "iub" and frames[0].size <= 1 << 20:
                     line["frames"] = [
                         base64.b64encode(frame.astype("<i4").tobytes()).decode() for frame in frames]
