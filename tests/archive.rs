@@ -445,9 +445,8 @@ fn a_full_archive_says_so_until_something_is_deleted() {
     let other = Slice::new(2, 1).bytes();
     let refused = archive.store(&other).expect_err("full");
     let size = other.len();
-    let expected = format!(
-        "storage quota of {quota} bytes leaves no room for {size} bytes, {used} are used"
-    );
+    let expected =
+        format!("storage quota of {quota} bytes leaves no room for {size} bytes, {used} are used");
     assert_eq!(refused.to_string(), expected);
     let again = archive.store(&Slice::new(1, 1).bytes()).expect("known already");
     assert_eq!(again.outcome, Outcome::AlreadyStored);

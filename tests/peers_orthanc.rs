@@ -21,24 +21,26 @@ const FIXTURES: [&str; 9] = [
     "liver_1frame.dcm",
     "rtdose_1frame.dcm",
     "rtplan.dcm",
-    "SC_rgb_jpeg.dcm",
+    "SC_rgb_small_odd.dcm",
     "test-SR.dcm",
 ];
 
-/// Differences that are meant: the tag, or what is common to many, and why.
-const EXPLAINED: [(&str, &str); 12] = [
+/// Attributes that are meant to differ, and why. Empty values count as absent; what one sends inline
+/// and the other by URL counts as equal; what we tell beyond Orthanc's answer is not compared.
+const EXPLAINED: [(&str, &str); 6] = [
     ("00081190", "Retrieve URL names the server that was asked"),
     ("00080005", "our texts are UTF-8 and we always say so; Orthanc says so only where it was set"),
-    ("00080056", "Orthanc's plugin has no Instance Availability; PS3.18 Table 10.6.3-3 lists it"),
+    ("00080056", "Orthanc's plugin has no Instance Availability (PS3.18 Table 10.6.3-3)"),
     ("00083002", "Orthanc's plugin has no Available Transfer Syntax UID"),
     ("00080061", "the modalities in a study are a set; their order is free"),
-    ("binary", "what is short enough to be sent inline is each server's choice (PS3.18 §F.2.6)"),
-    ("private vr", "Orthanc knows private dictionaries that give a vr to what a file wrote as UN"),
-    ("absent", "an empty value may be told or left out"),
-    ("00080008 of studies", "Orthanc's studies tell only main tags"),
     ("7FE00010", "pixel data are told by URL, below each server's own path"),
-    ("sequence", "compared item by item"),
-    ("more", "we tell indexed attributes beyond those that Orthanc's database has"),
+];
+
+/// Answers that are meant to differ, by a part of how they are told, and why.
+const ANSWERS_EXPLAINED: [(&str, &str); 3] = [
+    ("山田^太郎", "Orthanc does not decode ISO 2022 escapes to Japanese characters"),
+    ("김희중", "Orthanc does not decode ISO 2022 escapes to Korean characters"),
+    ("?StudyDate=-20040119", "a study without a date is in Orthanc's open range, and not in ours"),
 ];
 
 struct Both {
@@ -55,7 +57,9 @@ impl Both {
             .iter()
             .map(|name| std::fs::read(format!("tests/data/pydicom/{name}")).expect("fixture"))
             .collect();
-        files.extend([Slice::new(1, 1), Slice::new(1, 2), Slice::new(1, 1).in_series(2)].map(|s| s.bytes()));
+        files.extend(
+            [Slice::new(1, 1), Slice::new(1, 2), Slice::new(1, 1).in_series(2)].map(|s| s.bytes()),
+        );
         let mut body = Vec::new();
         for file in &files {
             body.extend(b"--between\r\nContent-Type: application/dicom\r\n\r\n");
@@ -69,7 +73,10 @@ impl Both {
                 .ours
                 .client
                 .post(format!("{base}/dicom-web/studies"))
-                .header("content-type", "multipart/related; type=\"application/dicom\"; boundary=between")
+                .header(
+                    "content-type",
+                    "multipart/related; type=\"application/dicom\"; boundary=between",
+                )
                 .header("accept", "application/dicom+json")
                 .body(body.clone())
                 .send()
@@ -93,8 +100,11 @@ impl Both {
             let response = response.expect("response");
             assert!(response.status().is_success(), "{base}{path}: {}", response.status());
             let text = response.text().await.expect("text");
-            let found: Vec<Map<String, Value>> =
-                if text.is_empty() { Vec::new() } else { serde_json::from_str(&text).expect("JSON") };
+            let found: Vec<Map<String, Value>> = if text.is_empty() {
+                Vec::new()
+            } else {
+                serde_json::from_str(&text).expect("JSON")
+            };
             *answer = found;
         }
         answers
@@ -159,7 +169,9 @@ async fn orthanc_and_this_server_answer_alike() {
         }
     }
     eprintln!("{} questions, {} attributes equal to Orthanc's", questions.len(), compared.equal);
-    let told: Vec<_> = compared.differences.into_iter().collect();
+    let explained = |told: &String| ANSWERS_EXPLAINED.iter().any(|(part, _)| told.contains(part));
+    let told = compared.differences.into_iter().filter(|told| !explained(told));
+    let told: Vec<_> = told.collect();
     assert!(told.is_empty(), "unexplained:\n{}", told.join("\n"));
-    assert!(compared.equal > 500, "only {} attributes were compared", compared.equal);
+    assert!(compared.equal > 1500, "only {} attributes were compared", compared.equal);
 }

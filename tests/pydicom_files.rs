@@ -48,7 +48,8 @@ fn pydicom_files_are_read_as_pydicom_reads_them_or_refused() {
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
     let version = lines.next().expect("version")["version"].as_str().expect("text").to_owned();
-    let mut table = String::from("| file | what we do | attributes | frames |\n|---|---|---|---|\n");
+    let mut table =
+        String::from("| file | what we do | attributes | frames |\n|---|---|---|---|\n");
     let mut summary = Summary::default();
     for line in lines {
         let row = judge(&line, &mut summary);
@@ -72,7 +73,8 @@ fn pydicom_files_are_read_as_pydicom_reads_them_or_refused() {
 }
 
 fn folders(python: &Path) -> Vec<String> {
-    let script = "import pydicom, os; print(os.path.join(os.path.dirname(pydicom.__file__), 'data'))";
+    let script =
+        "import pydicom, os; print(os.path.join(os.path.dirname(pydicom.__file__), 'data'))";
     let output = std::process::Command::new(python).args(["-c", script]).output().expect("python");
     let data = String::from_utf8(output.stdout).expect("UTF-8").trim().to_owned();
     let own = ["test_files", "charset_files"].map(|name| format!("{data}/{name}"));
@@ -104,13 +106,18 @@ fn judge(line: &Value, summary: &mut Summary) -> String {
         Err(_) => "none".to_owned(),
     };
     let codes: Vec<_> = stored.findings.into_iter().map(|finding| finding.code).collect();
-    let stored = if codes.is_empty() { "stored".to_owned() } else { format!("stored ({})", codes.join(", ")) };
+    let stored = if codes.is_empty() {
+        "stored".to_owned()
+    } else {
+        format!("stored ({})", codes.join(", "))
+    };
     format!("{stored} | {attributes} | {frames}")
 }
 
 /// The sentence without the numbers in it.
 fn kind_of_refusal(sentence: &str) -> String {
-    let words = sentence.split_whitespace().filter(|word| !word.contains(|c: char| c.is_ascii_digit()));
+    let words =
+        sentence.split_whitespace().filter(|word| !word.contains(|c: char| c.is_ascii_digit()));
     words.collect::<Vec<_>>().join(" ")
 }
 
@@ -125,13 +132,14 @@ fn attributes(
     let text = archive.metadata(scope, "http://here").expect("metadata").swap_remove(0);
     let ours: Value = serde_json::from_str(&text).expect("JSON");
     let mut compared = Compared::default();
-    let skip = |tag: &str| {
-        tag.starts_with("0002") || EXPLAINED.iter().any(|(known, _)| *known == tag)
-    };
+    let skip =
+        |tag: &str| tag.starts_with("0002") || EXPLAINED.iter().any(|(known, _)| *known == tag);
     compared.objects("", ours.as_object().expect("object"), theirs, &skip);
     summary.attributes += compared.equal;
     let differ = compared.differences.len();
-    summary.differences.extend(compared.differences.into_iter().map(|what| format!("{name} {what}")));
+    summary
+        .differences
+        .extend(compared.differences.into_iter().map(|what| format!("{name} {what}")));
     format!("{} equal, {differ} differ", compared.equal)
 }
 
@@ -140,7 +148,8 @@ fn judge_frames(frames: &StoredFrames, line: &Value, name: &str, summary: &mut S
     let theirs = line["frames"].as_array().map(Vec::as_slice).unwrap_or_default();
     for (number, their) in (1..).zip(theirs) {
         let their = base64(their.as_str().expect("base64"));
-        let their: Vec<i32> = their.as_chunks().0.iter().map(|word| i32::from_le_bytes(*word)).collect();
+        let their: Vec<i32> =
+            their.as_chunks().0.iter().map(|word| i32::from_le_bytes(*word)).collect();
         let our = match values(frames, number) {
             Ok(values) => values,
             Err(error) => {
@@ -161,7 +170,8 @@ fn judge_frames(frames: &StoredFrames, line: &Value, name: &str, summary: &mut S
             told.push(format!("{apart:.3} apart"));
         } else {
             let (here, there) = (our.len(), their.len());
-            let note = format!("{name} frame {number}: {here} and {there} samples, {apart:.3} apart");
+            let note =
+                format!("{name} frame {number}: {here} and {there} samples, {apart:.3} apart");
             summary.differences.push(note);
         }
     }
@@ -195,7 +205,10 @@ fn values(frames: &StoredFrames, number: u32) -> Result<Vec<i32>, String> {
     if !planar {
         return Ok(samples);
     }
-    Ok((0..count).flat_map(|pixel| (0..per_pixel).map(move |s| s * count + pixel)).map(|at| samples[at]).collect())
+    Ok((0..count)
+        .flat_map(|pixel| (0..per_pixel).map(move |s| s * count + pixel))
+        .map(|at| samples[at])
+        .collect())
 }
 
 fn base64(text: &str) -> Vec<u8> {

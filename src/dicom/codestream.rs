@@ -91,12 +91,16 @@ pub(super) fn jpeg_named_rgb(frame: &[u8]) -> Option<Vec<u8>> {
         let (marker, content, end) = segment(frame, at).ok()?;
         let content_at = end - content.len();
         match marker {
-            0xEE if content.starts_with(b"Adobe") => return None,
+            // A shorter one says nothing of the transform.
+            0xEE if content.starts_with(b"Adobe") && content.len() >= 12 => return None,
             0xC4 | 0xC8 | 0xCC => {}
             0xC0..=0xCF if *content.get(5)? == 3 => {
                 let places = [6, 9, 12];
                 ids = Some([*content.get(6)?, *content.get(9)?, *content.get(12)?]);
-                places.iter().zip(NAMES).for_each(|(place, name)| renamed[content_at + place] = name);
+                places
+                    .iter()
+                    .zip(NAMES)
+                    .for_each(|(place, name)| renamed[content_at + place] = name);
             }
             0xDA => {
                 let count = usize::from(*content.first()?);

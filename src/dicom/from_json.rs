@@ -63,7 +63,9 @@ pub fn part10_from_json(
         .media_storage_sop_class_uid(text(Tag(0x0008, 0x0016)))
         .media_storage_sop_instance_uid(text(Tag(0x0008, 0x0018)))
         .build()
-        .map_err(|_| DicomError::NotDicom("it lacks what file meta information needs".to_owned()))?;
+        .map_err(|_| {
+            DicomError::NotDicom("it lacks what file meta information needs".to_owned())
+        })?;
     let mut bytes = Vec::new();
     object
         .with_exact_meta(meta)
@@ -144,7 +146,8 @@ impl Reader<'_, '_> {
             return self.bulk(tag, vr, uri);
         }
         if let Some(text) = element["InlineBinary"].as_str() {
-            let bytes = base64(text).ok_or_else(|| bad(tag, "has InlineBinary that is no base64"))?;
+            let bytes =
+                base64(text).ok_or_else(|| bad(tag, "has InlineBinary that is no base64"))?;
             return Ok(DataElement::new(tag, vr, PrimitiveValue::U8(C::from_vec(bytes))));
         }
         let values = match &element["Value"] {
@@ -155,7 +158,8 @@ impl Reader<'_, '_> {
         if vr == VR::SQ {
             let mut items = C::new();
             for item in values {
-                let item = item.as_object().ok_or_else(|| bad(tag, "has an item that is no object"))?;
+                let item =
+                    item.as_object().ok_or_else(|| bad(tag, "has an item that is no object"))?;
                 items.push(self.data_set(item, depth + 1)?);
             }
             let sequence = DataSetSequence::new(items, Length::UNDEFINED);
@@ -195,7 +199,8 @@ fn primitive(tag: Tag, vr: VR, values: &[Value]) -> Result<PrimitiveValue, Dicom
     if values.is_empty() {
         return Ok(PrimitiveValue::Empty);
     }
-    let each = |value: &Value| number(value).ok_or_else(|| bad(tag, "has a value that is no number"));
+    let each =
+        |value: &Value| number(value).ok_or_else(|| bad(tag, "has a value that is no number"));
     let floats = || values.iter().map(each).collect::<Result<Vec<f64>, _>>();
     let whole = || {
         let wholes = values.iter().map(|value| {
@@ -205,7 +210,8 @@ fn primitive(tag: Tag, vr: VR, values: &[Value]) -> Result<PrimitiveValue, Dicom
     };
     macro_rules! narrow {
         ($variant:ident $kind:ty) => {{
-            let narrowed = whole()?.into_iter().map(<$kind>::try_from).collect::<Result<Vec<_>, _>>();
+            let narrowed =
+                whole()?.into_iter().map(<$kind>::try_from).collect::<Result<Vec<_>, _>>();
             let narrowed = narrowed.map_err(|_| bad(tag, "has a number out of range"))?;
             PrimitiveValue::$variant(C::from_vec(narrowed))
         }};
@@ -217,9 +223,7 @@ fn primitive(tag: Tag, vr: VR, values: &[Value]) -> Result<PrimitiveValue, Dicom
         VR::SL => narrow!(I32 i32),
         VR::UV => narrow!(U64 u64),
         VR::SV => narrow!(I64 i64),
-        VR::FL => {
-            PrimitiveValue::F32(floats()?.into_iter().map(|number| number as f32).collect())
-        }
+        VR::FL => PrimitiveValue::F32(floats()?.into_iter().map(|number| number as f32).collect()),
         VR::FD => PrimitiveValue::F64(floats()?.into_iter().collect()),
         VR::AT => {
             let tags = values.iter().map(|value| tag_of(value.as_str().unwrap_or_default()));
@@ -279,7 +283,8 @@ fn decimal(number: &serde_json::Number) -> String {
     let Some(float) = number.as_f64() else { return own };
     let fits = |text: &String| text.len() <= DECIMAL_LENGTH_MAX;
     let plain = (0..=DECIMAL_LENGTH_MAX).rev().map(|digits| format!("{float:.digits$}")).find(fits);
-    let short = (0..=DECIMAL_LENGTH_MAX).rev().map(|digits| format!("{float:.digits$e}")).find(fits);
+    let short =
+        (0..=DECIMAL_LENGTH_MAX).rev().map(|digits| format!("{float:.digits$e}")).find(fits);
     let error = |text: &Option<String>| {
         let back = text.as_ref().and_then(|text| text.parse::<f64>().ok());
         back.map_or(f64::INFINITY, |back| (back - float).abs())
@@ -342,10 +347,10 @@ mod tests {
 
     fn read(data_set: &Value) -> Result<Instance, DicomError> {
         let limits = DicomLimits::default();
-        let mut find = |uri: &str| (uri == "pixels").then(|| BulkParts {
-            parts: vec![vec![1, 2, 3, 4]],
-            transfer_syntax_uid: None,
-        });
+        let mut find = |uri: &str| {
+            (uri == "pixels")
+                .then(|| BulkParts { parts: vec![vec![1, 2, 3, 4]], transfer_syntax_uid: None })
+        };
         let bytes = part10_from_json(data_set.as_object().unwrap(), &mut find, &limits)?;
         Ok(Instance::parse(&bytes, &limits)?.0)
     }

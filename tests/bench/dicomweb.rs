@@ -32,7 +32,10 @@ pub fn run() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let ours = Ours::start().await?;
-        let peers = Peers { client: reqwest::Client::new(), bases: [ours.base.clone(), orthanc.base.clone()] };
+        let peers = Peers {
+            client: reqwest::Client::new(),
+            bases: [ours.base.clone(), orthanc.base.clone()],
+        };
         peers.store(&format!("STOW of {SLICES} CT slices"), (1..=SLICES).map(slice)).await?;
         peers.store(&format!("STOW of {STUDIES} small studies"), (1..=STUDIES).map(study)).await?;
         let series = format!("/studies/{STUDY}/series/{STUDY}.1");
@@ -89,7 +92,10 @@ impl Peers {
                 let response = self
                     .client
                     .post(format!("{base}/dicom-web/studies"))
-                    .header("content-type", "multipart/related; type=\"application/dicom\"; boundary=between")
+                    .header(
+                        "content-type",
+                        "multipart/related; type=\"application/dicom\"; boundary=between",
+                    )
                     .header("accept", "application/dicom+json")
                     .body(body.clone())
                     .send()
@@ -140,7 +146,8 @@ fn body(files: &[Vec<u8>]) -> bytes::Bytes {
 
 /// One CT slice of the long series.
 fn slice(number: u32) -> Vec<u8> {
-    let pixels = (0..u32::from(SIDE) * u32::from(SIDE)).map(|n| (n * 7 + number * 131) as u16 % 4096);
+    let pixels =
+        (0..u32::from(SIDE) * u32::from(SIDE)).map(|n| (n * 7 + number * 131) as u16 % 4096);
     file(STUDY, number, SIDE, pixels.collect(), "20240229")
 }
 

@@ -18,9 +18,9 @@ one = client.retrieve_instance(study, series, instance)
 metadata = client.retrieve_series_metadata(study, series)
 frame = client.retrieve_instance_frames(study, series, instance, [1])[0]
 dataset = pydicom.Dataset.from_json(
-    metadata[0], bulk_data_uri_handler=lambda uri: client.retrieve_bulkdata(
+    metadata[0], bulk_data_uri_handler=lambda uri: bytes(client.retrieve_bulkdata(
         # This client sends a Host without the port, so the server cannot know its own URL.
-        base + uri.split("/dicom-web")[1])[0])
+        base + uri.split("/dicom-web")[1])[0]))
 fuzzy = client.search_for_studies(
     fuzzymatching=True, fields=["00100030"], search_filters={"PatientName": "recognisable"})
 instances = client.search_for_instances(study, series, limit=1, offset=1)

@@ -30,8 +30,9 @@ fn json_body(metadata: &Value, bulks: &[(&str, &str, &[u8])]) -> Vec<u8> {
     let mut body = b"--between\r\nContent-Type: application/dicom+json\r\n\r\n".to_vec();
     body.extend(metadata.to_string().as_bytes());
     for (location, kind, bytes) in bulks {
-        let head =
-            format!("\r\n--between\r\nContent-Type: {kind}\r\nContent-Location: {location}\r\n\r\n");
+        let head = format!(
+            "\r\n--between\r\nContent-Type: {kind}\r\nContent-Location: {location}\r\n\r\n"
+        );
         body.extend(head.as_bytes());
         body.extend(*bytes);
     }
@@ -64,7 +65,9 @@ async fn json_with_bulk_data_becomes_instances() {
     };
     assert_eq!(bytes("1.2.3.1.1").await, [1, 2, 3, 4, 5, 6]);
     assert_eq!(bytes("1.2.3.1.2").await, [6, 5, 4, 3, 2, 1]);
-    let (_, found) = json(get(&server, &format!("{STUDIES}?PatientName=zak&fuzzymatching=true"), "*/*").await).await;
+    let (_, found) =
+        json(get(&server, &format!("{STUDIES}?PatientName=zak&fuzzymatching=true"), "*/*").await)
+            .await;
     assert_eq!(found[0]["00100010"]["Value"][0]["Alphabetic"], "Žák^Jiří");
 
     let alone = json!([data_set("1.2.3.1.9", json!({ "vr": "OB", "InlineBinary": "BgUEAwIB" }))]);

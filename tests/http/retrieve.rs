@@ -56,10 +56,15 @@ fn decoded(instance: &Instance) -> Vec<Vec<u8>> {
 
 #[tokio::test]
 async fn compressed_instances_are_decoded_for_those_who_name_no_transfer_syntax() {
-    for name in ["pydicom/MR_small_jp2klossless.dcm", "pydicom/rtdose_rle.dcm", "pydicom/SC_rgb_jpeg.dcm"]
+    for name in
+        ["pydicom/MR_small_jp2klossless.dcm", "pydicom/rtdose_rle.dcm", "pydicom/SC_rgb_jpeg.dcm"]
     {
         let fixture = Fixture::store(name).await;
-        let stored = parts(fixture.get("", "multipart/related; type=\"application/dicom\"; transfer-syntax=*").await);
+        let stored = parts(
+            fixture
+                .get("", "multipart/related; type=\"application/dicom\"; transfer-syntax=*")
+                .await,
+        );
         assert_eq!(stored.await[0].1, fixture.bytes, "{name} as stored");
         for accept in [
             "multipart/related; type=\"application/dicom\"".to_owned(),
@@ -73,8 +78,12 @@ async fn compressed_instances_are_decoded_for_those_who_name_no_transfer_syntax(
             assert_eq!(decoded(&explicit), decoded(&fixture.instance), "{name}");
         }
         let whole = fixture.get("", "application/dicom").await;
-        assert_eq!(parse(&whole.bytes().await.expect("body")).frame_count(), fixture.instance.frame_count());
-        let accept = "multipart/related; type=\"application/dicom\"; transfer-syntax=1.2.840.10008.1.2.4.80";
+        assert_eq!(
+            parse(&whole.bytes().await.expect("body")).frame_count(),
+            fixture.instance.frame_count()
+        );
+        let accept =
+            "multipart/related; type=\"application/dicom\"; transfer-syntax=1.2.840.10008.1.2.4.80";
         problem(fixture.get("", accept).await, 406).await;
     }
 }
@@ -98,7 +107,10 @@ async fn frames_come_as_stored_for_viewers_that_decode() {
     let fixture = Fixture::store("pydicom/rtdose_rle.dcm").await;
     let ohif = "multipart/related; type=application/octet-stream; transfer-syntax=*";
     let stored = parts(fixture.get("/frames/1,15,3", ohif).await).await;
-    let native = parts(fixture.get("/frames/1,15,3", "multipart/related; type=\"application/octet-stream\"").await).await;
+    let native = parts(
+        fixture.get("/frames/1,15,3", "multipart/related; type=\"application/octet-stream\"").await,
+    )
+    .await;
     assert_eq!((stored.len(), native.len()), (3, 3));
     for ((number, (head, bytes)), (_, plain)) in [1, 15, 3].into_iter().zip(&stored).zip(&native) {
         assert!(head.contains("image/dicom-rle; transfer-syntax=1.2.840.10008.1.2.5"), "{head}");
@@ -120,10 +132,13 @@ async fn colour_is_shown_in_its_colours() {
     let picture = image::load_from_memory(&picture).expect("a picture").into_rgb8();
     assert_eq!(picture.as_raw()[..], fixture.instance.native_frame(1).expect("frame")[..27]);
     let jpeg = Fixture::store("pydicom/SC_rgb_jpeg.dcm").await;
-    let frame = parts(jpeg.get("/frames/1", "multipart/related; type=application/octet-stream").await).await;
+    let frame =
+        parts(jpeg.get("/frames/1", "multipart/related; type=application/octet-stream").await)
+            .await;
     assert_eq!(frame[0].1.len(), 256 * 256 * 3);
     let picture = jpeg.get("/rendered?quality=100&viewport=64,32", "image/jpeg").await;
-    let picture = image::load_from_memory(&picture.bytes().await.expect("body")).expect("a picture");
+    let picture =
+        image::load_from_memory(&picture.bytes().await.expect("body")).expect("a picture");
     assert_eq!((picture.width(), picture.height()), (32, 32), "in its own proportions");
     problem(jpeg.get("/rendered?quality=0", "image/jpeg").await, 400).await;
     problem(jpeg.get("/rendered?viewport=1", "image/jpeg").await, 400).await;
@@ -156,7 +171,11 @@ async fn every_level_has_pictures_and_thumbnails() {
     let all = get(&server, &rendered, "multipart/related; type=\"image/jpeg\"").await;
     let all = parts(all).await;
     assert_eq!(all.len(), 3);
-    assert!(all[0].0.starts_with("Content-Type: image/jpeg\r\nContent-Location: http"), "{}", all[0].0);
+    assert!(
+        all[0].0.starts_with("Content-Type: image/jpeg\r\nContent-Location: http"),
+        "{}",
+        all[0].0
+    );
     let unknown = format!("{study}/series/9.9/thumbnail");
     problem(get(&server, &unknown, "image/png").await, 404).await;
 }
@@ -243,7 +262,8 @@ async fn a_study_comes_as_a_zip_of_its_files() {
     assert_eq!(response.headers()[CONTENT_TYPE], "application/zip");
     let body = std::io::Cursor::new(response.bytes().await.expect("body"));
     let mut zip = zip::ZipArchive::new(body).expect("zip");
-    let names: BTreeSet<String> = zip.file_names().map(|name| name.expect("UTF-8").into_owned()).collect();
+    let names: BTreeSet<String> =
+        zip.file_names().map(|name| name.expect("UTF-8").into_owned()).collect();
     let name = |slice: &Slice| format!("{}/{}.dcm", slice.series, slice.sop_instance());
     assert_eq!(names, slices.iter().map(name).collect());
     let mut bytes = Vec::new();

@@ -81,7 +81,9 @@ fn wadl_of(resources: &[Resource]) -> io::Result<Vec<u8>> {
         for media in resource.gives {
             empty(&mut xml, "representation", &[("mediaType", media)])?;
         }
-        ["response", "method", "resource"].into_iter().try_for_each(|name| close(&mut xml, name))?;
+        ["response", "method", "resource"]
+            .into_iter()
+            .try_for_each(|name| close(&mut xml, name))?;
     }
     ["resources", "application"].into_iter().try_for_each(|name| close(&mut xml, name))?;
     Ok(xml.into_inner())

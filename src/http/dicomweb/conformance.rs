@@ -39,8 +39,12 @@ fn resources(text: &mut String, resources: &[Resource]) {
     );
     for resource in resources {
         let path = resource.path.strip_prefix(ROOT).unwrap_or_default();
-        let parameters: Vec<&str> =
-            resource.parameters.iter().map(|(name, _)| *name).filter(|n| *n != "PatientName").collect();
+        let parameters: Vec<&str> = resource
+            .parameters
+            .iter()
+            .map(|(name, _)| *name)
+            .filter(|n| *n != "PatientName")
+            .collect();
         let _ = writeln!(
             text,
             "| {} | {} | `{path}` | {} | {} | {} |",
