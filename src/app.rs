@@ -11,7 +11,12 @@ use crate::bank::Bank;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dicom::SopInstanceUid;
-use crate::orders::{Engine, EngineSettings, Orders, OrdersSettings, SkillPolicy, write_whole};
+use crate::evolve::{Busy, Evolution, EvolutionSettings, ModelHolder};
+use crate::orders::worklist::{Performer, StopPerformer, Worklist};
+use crate::orders::{
+    Arrivals, Engine, EngineSettings, OrderParts, Orders, OrdersSettings, SkillPolicy, write_whole,
+};
+use crate::pacs::{Pacs, PacsOptions};
 use crate::reason::ReasonerSettings;
 use crate::runtime::{
     Bundle, DeviceSettings, MemoryLimits, MemoryPlan, Provider, RuntimeSettings, setup,
@@ -30,6 +35,16 @@ pub struct App {
     pub bank: Bank,
     /// The order queue.
     pub orders: Orders,
+    /// The other nodes.
+    pub pacs: Pacs,
+    /// What arrives by itself, for standing orders.
+    pub arrivals: Arrivals,
+    /// The UPS-RS worklist.
+    pub worklist: Worklist,
+    /// Performs work items until the last clone is dropped.
+    pub performer: Arc<StopPerformer>,
+    /// Rounds of SEER-Loop.
+    pub evolution: Evolution,
     /// The current time.
     pub clock: Clock,
     /// What the configured bundles are, for `/api/v1/models` and readiness.
@@ -80,9 +95,83 @@ impl App {
         for bundle in &models.bundles {
             metrics::bundle_loaded(&bundle.name, &bundle.version, &bundle.provider);
         }
-        let orders = Orders::open(settings, archive.clone(), clock.clone(), engine)
+        std::fs::create_dir_all(&settings.path)
+            .with_context(|| format!("cannot make {}", settings.path.display()))?;
+        let arrivals =
+            Arrivals::open(&settings.path.join("arrivals.sqlite"), config.pacs.rules.clone())
+                .with_context(|| format!("cannot open the arrivals in {}", path.display()))?;
+        let noted = arrivals.clone();
+        let pacs = Pacs::open(PacsOptions {
+            settings: config.pacs.clone(),
+            archive: archive.clone(),
+            instance_size_bytes_max: config.dicom.instance_size_bytes_max,
+            arrivals: Arc::new(move |arrival| noted.note(arrival)),
+        })?;
+        let worklist = Worklist::open(
+            &settings.path.join("worklist.sqlite"),
+            config.worklist.clone(),
+            clock.clone(),
+        )
+        .with_context(|| format!("cannot open the worklist in {}", path.display()))?;
+        let parts = OrderParts {
+            archive: archive.clone(),
+            clock: clock.clone(),
+            pacs: Some(pacs.clone()),
+            arrivals: Some(arrivals.clone()),
+        };
+        let holder = engine.clone().map(|engine| engine as Arc<dyn ModelHolder>);
+        let orders = Orders::open(settings, parts, engine)
             .with_context(|| format!("cannot open the order queue in {}", path.display()))?;
-        Ok(Self { config: Arc::new(config), archive, bank, orders, clock, models })
+        let performer = Performer {
+            worklist: worklist.clone(),
+            orders: orders.clone(),
+            archive: archive.clone(),
+            pacs: pacs.clone(),
+            base_url: config.http.public_base_url.clone(),
+        };
+        let performer = performer.start().context("cannot start the worklist's performer")?;
+        let evolution = open_evolution(&config, &bank, &orders, &clock, holder)?;
+        let config = Arc::new(config);
+        Ok(Self {
+            config,
+            archive,
+            bank,
+            orders,
+            pacs,
+            arrivals,
+            worklist,
+            performer,
+            evolution,
+            clock,
+            models,
+        })
+    }
+}
+
+/// Opens the list of evolution rounds; their rollouts give way to orders that wait or run.
+fn open_evolution(
+    config: &Config,
+    bank: &Bank,
+    orders: &Orders,
+    clock: &Clock,
+    models: Option<Arc<dyn ModelHolder>>,
+) -> anyhow::Result<Evolution> {
+    let path = config.storage.path.join("evolution");
+    let orders = orders.clone();
+    let busy: Busy =
+        Arc::new(move || orders.depth().is_ok_and(|(waiting, running)| waiting + running > 0));
+    Evolution::open(evolution_settings(config), bank.clone(), models, Some(busy), clock.clone())
+        .with_context(|| format!("cannot open the evolution rounds in {}", path.display()))
+}
+
+/// Where evolution rounds are kept and what they may use.
+pub fn evolution_settings(config: &Config) -> EvolutionSettings {
+    EvolutionSettings {
+        path: config.storage.path.join("evolution"),
+        suites: config.evolution.suites.clone(),
+        queue_length: config.evolution.queue_length,
+        patience: config.evolution.patience(),
+        limits: config.dicom.limits(),
     }
 }
 

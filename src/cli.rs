@@ -2,9 +2,11 @@
 //!
 //! Exit status: 0 done, 3 refused by the reasoner (record written), 2 usage, 1 failure.
 
+mod bank;
 mod demo;
 mod doctor;
 mod eval;
+mod evolve;
 mod models;
 mod progress;
 mod segment;
@@ -43,6 +45,11 @@ enum Command {
     /// Lists or verifies model bundles.
     #[command(subcommand)]
     Models(models::Models),
+    /// Runs rounds of SEER-Loop on a suite, or simulates many.
+    Evolve(evolve::Evolve),
+    /// Looks into the bank of skills and changes it.
+    #[command(subcommand)]
+    Bank(bank::Bank),
     /// Measures the models on a suite and writes the paper's tables.
     Eval(eval::Eval),
     /// Makes suites of public data sets.
@@ -93,6 +100,8 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<Ended> {
         Command::Demo(demo) => demo.run(config),
         Command::Setup(setup) => setup.run(&config),
         Command::Models(models) => models.run(&config),
+        Command::Evolve(evolve) => evolve.run(&config),
+        Command::Bank(bank) => bank.run(&config),
         Command::Eval(eval) => eval.run(&config),
         Command::Suite(suite) => suite.run(&config),
         Command::Doctor => doctor::run(&config),

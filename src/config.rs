@@ -13,8 +13,11 @@
 //! ```
 
 mod bank;
+mod evolution;
 mod overlay;
+mod pacs;
 mod sections;
+mod worklist;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -22,10 +25,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use bank::BankSettings;
+pub use evolution::EvolutionSection;
+pub use pacs::{ArrivalRule, DicomwebNode, DimseNode, PacsSettings, Retrieve};
 pub use sections::{
     ApiKey, AuthSettings, DicomSettings, HttpSettings, LogFormat, ModelSettings, OrderSettings,
     ReasonerSettings, Role, RuntimeSettings, StorageSettings, TelemetrySettings,
 };
+pub use worklist::WorklistSettings;
 
 use crate::error::{ErrorKind, Kind};
 
@@ -45,12 +51,18 @@ pub struct Config {
     pub orders: OrderSettings,
     /// Skills that orders are offered.
     pub bank: BankSettings,
+    /// Other nodes.
+    pub pacs: PacsSettings,
+    /// The UPS-RS worklist.
+    pub worklist: WorklistSettings,
     /// ONNX Runtime.
     pub runtime: RuntimeSettings,
     /// Which bundles are loaded.
     pub models: ModelSettings,
     /// Overrides of the reasoner bundle's own settings.
     pub reasoner: ReasonerSettings,
+    /// Rounds of SEER-Loop.
+    pub evolution: EvolutionSection,
     /// Logs and metrics.
     pub telemetry: TelemetrySettings,
 }
@@ -86,9 +98,12 @@ impl Config {
             dicom: section(&mut table, "dicom")?,
             orders: section(&mut table, "orders")?,
             bank: section(&mut table, "bank")?,
+            pacs: section(&mut table, "pacs")?,
+            worklist: section(&mut table, "worklist")?,
             runtime: section(&mut table, "runtime")?,
             models: section(&mut table, "models")?,
             reasoner: section(&mut table, "reasoner")?,
+            evolution: section(&mut table, "evolution")?,
             telemetry: section(&mut table, "telemetry")?,
         };
         match table.into_iter().next() {
@@ -107,7 +122,11 @@ impl Config {
         }
         self.check_counts()?;
         self.check_keys()?;
+        self.evolution.round().check().map_err(|_| {
+            bad("evolution", "a setting out of its range", "within what its comment says")
+        })?;
         self.bank.check()?;
+        self.pacs.check()?;
         for origin in &self.http.cors_origins {
             let plausible = origin == "*" || origin.starts_with("http");
             if !plausible || http::HeaderValue::from_str(origin).is_err() {
@@ -143,6 +162,7 @@ impl Config {
             ("orders.text_size_bytes_max", self.orders.text_size_bytes_max as u64),
             ("orders.deadline_seconds", self.orders.deadline_seconds),
             ("orders.attempt_count_max", u64::from(self.orders.attempt_count_max)),
+            ("evolution.queue_length", self.evolution.queue_length as u64),
         ];
         match counts.into_iter().find(|(_, count)| *count == 0) {
             Some((key, count)) => Err(bad(key, count, "at least 1")),

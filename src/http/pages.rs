@@ -27,6 +27,14 @@ pub(super) fn router(document: utoipa::openapi::OpenApi) -> Router<Server> {
             "/conformance",
             get(async || page("text/markdown", include_str!("../../static/conformance.md"))),
         )
+        .route(
+            "/evolution",
+            get(async || page("text/html", include_str!("../../static/evolution.html"))),
+        )
+        .route(
+            "/static/evolution.js",
+            get(async || page("text/javascript", include_str!("../../static/evolution.js"))),
+        )
         .merge(SwaggerUi::new("/api").url("/openapi.json", document))
 }
 
