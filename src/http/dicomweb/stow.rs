@@ -12,6 +12,7 @@ use super::stow_response::{Failure, Outcome};
 use super::{DICOM, DICOM_JSON, stow_json};
 use crate::archive::{self, Stored};
 use crate::dicom::StudyUid;
+use crate::error::ErrorKind;
 use crate::http::Server;
 use crate::http::error::ApiError;
 use crate::http::extract::{ScopePath, base_url, header_text, read_body};
@@ -167,7 +168,12 @@ impl Storing {
     async fn take_one(&mut self) {
         match self.running.join_next().await {
             Some(Ok(ended)) => self.ended.push(ended),
-            Some(Err(_)) | None => {}
+            // Nothing is lost without a word, even when a task of ours is.
+            Some(Err(_)) => {
+                let lost = ApiError::new(ErrorKind::Internal, "a task that stores was lost");
+                self.refuse(Failure::ours(&lost));
+            }
+            None => {}
         }
     }
 
