@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use crate::archive::Archive;
+use crate::archive::{Archive, ArchiveSettings};
 use crate::bank::Bank;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -68,7 +68,13 @@ impl App {
     pub fn with_engine(config: Config, engine: Option<Arc<Engine>>) -> anyhow::Result<Self> {
         let clock = Clock::system();
         let path = config.storage.path.clone();
-        let archive = Archive::open(&path.join("archive"), config.dicom.limits())
+        let keeps = ArchiveSettings {
+            limits: config.dicom.limits(),
+            quota_bytes: config.storage.quota_bytes,
+            replace_instances: config.storage.replace_instances,
+            clock: clock.clone(),
+        };
+        let archive = Archive::open_with(&path.join("archive"), keeps)
             .with_context(|| format!("cannot open the archive in {}", path.display()))?;
         let bank = Bank::open(&path.join("bank"), config.bank.settings(), clock.clone())
             .with_context(|| format!("cannot open the bank in {}", path.display()))?;

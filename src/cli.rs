@@ -57,6 +57,8 @@ enum Command {
     Suite(suite::Suite),
     /// Prints the OpenAPI document.
     Openapi,
+    /// Prints the DICOM conformance statement.
+    Conformance,
     /// Says what this machine has and lacks.
     Doctor,
 }
@@ -87,6 +89,10 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<Ended> {
         println!("{}", crate::http::openapi_json()?);
         return Ok(Ended::Done);
     }
+    if let Command::Conformance = arguments.command {
+        print!("{}", crate::http::conformance_statement());
+        return Ok(Ended::Done);
+    }
     let config = Config::load(arguments.config.as_deref(), std::env::vars())?;
     match arguments.command {
         Command::Serve => serve::run(config),
@@ -99,6 +105,6 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<Ended> {
         Command::Eval(eval) => eval.run(&config),
         Command::Suite(suite) => suite.run(&config),
         Command::Doctor => doctor::run(&config),
-        Command::Openapi => Ok(Ended::Done),
+        Command::Openapi | Command::Conformance => Ok(Ended::Done),
     }
 }

@@ -17,6 +17,7 @@ mod models;
 mod nodes;
 mod orders;
 mod pages;
+mod retention;
 mod upload;
 mod ups;
 
@@ -35,6 +36,9 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::app::App;
 use crate::config::HttpSettings;
 use auth::{ApiKeyScheme, Keys};
+
+pub use dicomweb::conformance_statement;
+pub use retention::keep_retention;
 
 /// Memory that instances on their way into the archive may take together, in units; each needs its
 /// own size about twice while it is parsed.

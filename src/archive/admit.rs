@@ -230,10 +230,7 @@ impl Archive {
         writer: &mut Connection,
         batch: Vec<Waiting>,
         placed: &mut Placed,
-        done: &mut Vec<(
-            mpsc::Sender<Result<Outcome, ArchiveError>>,
-            Result<Outcome, ArchiveError>,
-        )>,
+        done: &mut Vec<Done>,
     ) -> Result<(), ArchiveError> {
         self.forget_replaced(writer, &batch)?;
         let transaction = writer.transaction()?;
@@ -314,6 +311,9 @@ impl Archive {
         self.0.used_bytes.load(Ordering::Relaxed)
     }
 }
+
+/// Who waits, and for what.
+type Done = (mpsc::Sender<Result<Outcome, ArchiveError>>, Result<Outcome, ArchiveError>);
 
 /// What one commit put into place.
 #[derive(Default)]

@@ -21,7 +21,9 @@ pub(super) fn run(config: Config) -> anyhow::Result<Ended> {
         tracing::info!(%address, "Serving on http://{address}");
         eprintln!("SEER serves on http://{address}  (API page: http://{address}/api)");
         let (orders, evolution) = (app.orders.clone(), app.evolution.clone());
+        let retention = tokio::spawn(http::keep_retention(app.clone()));
         let served = http::serve(app, listener, stop_signal()).await;
+        retention.abort();
         orders.stop();
         evolution.stop();
         served?;

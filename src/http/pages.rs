@@ -24,6 +24,10 @@ pub(super) fn router(document: utoipa::openapi::OpenApi) -> Router<Server> {
             get(async || page("text/css", include_str!("../../static/workbench.css"))),
         )
         .route(
+            "/conformance",
+            get(async || page("text/markdown", include_str!("../../static/conformance.md"))),
+        )
+        .route(
             "/evolution",
             get(async || page("text/html", include_str!("../../static/evolution.html"))),
         )

@@ -1,13 +1,15 @@
 //! Ratios against a peer in the same run; absolute times say little between machines.
 //!
-//! `cargo bench` prints one line per measurement; words after `--` choose the parts: `embedded`,
-//! `mini` and `half` (reasoners of two sizes), `voxtell`. `SEER_PEER_PYTHON` names a Python with what `models/exporters` and the
-//! peers need (torch, transformers, voxtell, onnxruntime, scipy); without it the lines that need a
-//! peer are skipped, loudly. `SEER_BENCH_FOLDER` keeps the networks that are made for it, a few
+//! `cargo bench` prints one line per measurement; words after `--` choose the parts: `dicomweb`
+//! (against Orthanc, where it is installed), `embedded`, `mini` and `half` (reasoners of two
+//! sizes), `voxtell`. `SEER_PEER_PYTHON` names a Python with what `models/exporters` and the peers
+//! need (torch, transformers, voxtell, onnxruntime, scipy); without a peer its lines are skipped,
+//! loudly. `SEER_BENCH_FOLDER` keeps the networks that are made for it, a few
 //! gigabytes; without it they go into a temporary folder. Both sides use every core they find.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::expect_used)]
 
 mod backbone;
+mod dicomweb;
 mod embedded;
 mod peer;
 mod reasoner;
@@ -18,7 +20,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use seer::runtime::{Provider, Runtime, setup};
 
-const PARTS: [&str; 4] = ["embedded", "mini", "half", "voxtell"];
+const PARTS: [&str; 5] = ["dicomweb", "embedded", "mini", "half", "voxtell"];
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -35,6 +37,9 @@ fn main() -> Result<()> {
         PARTS.into_iter().filter(|part| arguments.iter().any(|a| a == part)).collect();
     let wants = |part: &str| named.is_empty() || named.contains(&part);
     let python = std::env::var_os("SEER_PEER_PYTHON").map(PathBuf::from);
+    if wants("dicomweb") {
+        dicomweb::run()?;
+    }
     if wants("embedded") {
         embedded::run(python.as_deref())?;
     }
@@ -45,7 +50,7 @@ fn main() -> Result<()> {
     let kept = std::env::var_os("SEER_BENCH_FOLDER").map(PathBuf::from);
     let temporary = tempfile::tempdir()?;
     let folder = kept.unwrap_or_else(|| temporary.path().to_owned());
-    for part in PARTS[1..].iter().copied().filter(|part| wants(part)) {
+    for part in PARTS[2..].iter().copied().filter(|part| wants(part)) {
         peer::make(&python, &folder, part)?;
         match part {
             "voxtell" => backbone::run(&python, &folder)?,
