@@ -4,6 +4,7 @@
 
 mod answer;
 mod archive;
+mod bank;
 mod config;
 mod dicom;
 mod dicom_seg;
