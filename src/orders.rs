@@ -7,6 +7,8 @@
 mod arrivals;
 mod engine;
 mod feedback;
+mod nifti;
+mod outputs;
 mod pictures;
 mod queue;
 mod record;
@@ -20,6 +22,8 @@ pub use engine::{Engine, EngineError, EngineSettings};
 pub use feedback::{
     Feedback, FeedbackEntry, FeedbackError, SegmentAgreement, Verdict, VerdictWord,
 };
+pub use nifti::NiftiLabels;
+pub use outputs::{DocumentKind, Outputs, ResultDocument};
 pub use pictures::{keep_pictures, write_whole};
 pub use queue::{Orders, OrdersSettings};
 pub use record::{
@@ -56,6 +60,8 @@ pub struct NewOrder {
     pub idempotency_key: Option<String>,
     /// Leave frames without any inside pixel out of the SEG.
     pub drop_empty_frames: bool,
+    /// How the masks are written and what is wanted beside them.
+    pub outputs: Outputs,
 }
 
 /// Where an order stands.
@@ -177,6 +183,8 @@ pub struct OrderResult {
     pub seg_series_uid: SeriesUid,
     /// SOP Instance UID of the SEG.
     pub seg_sop_instance_uid: SopInstanceUid,
+    /// What was made beside it.
+    pub documents: Vec<ResultDocument>,
 }
 
 /// A change of an order, for subscribers.
@@ -275,6 +283,14 @@ pub enum OrderError {
         /// Its state.
         state: String,
     },
+    /// Only a completed order has one.
+    #[error("order {id} has no segmentation, it is {state}")]
+    NoSegmentation {
+        /// The order.
+        id: Uuid,
+        /// Its state.
+        state: String,
+    },
     /// The record is written when the order is completed or refused.
     #[error("order {id} is {state} and has no reasoning record")]
     NoRecord {
@@ -307,9 +323,10 @@ impl Kind for OrderError {
             Self::EmptyText => ErrorKind::Invalid,
             Self::TextTooLong { .. } => ErrorKind::TooLarge,
             Self::QueueFull { .. } => ErrorKind::Overloaded,
-            Self::KeyReused { .. } | Self::AlreadyFinal { .. } | Self::NoRecord { .. } => {
-                ErrorKind::Conflict
-            }
+            Self::KeyReused { .. }
+            | Self::AlreadyFinal { .. }
+            | Self::NoSegmentation { .. }
+            | Self::NoRecord { .. } => ErrorKind::Conflict,
             Self::Archive(error) => error.kind(),
             Self::Unsuitable(error) => error.kind(),
             Self::Database(_) | Self::Malformed(_) | Self::Io(_) => ErrorKind::Internal,

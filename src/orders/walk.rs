@@ -207,7 +207,12 @@ impl Walked {
                 mask_sha256: mask.sha256(),
             })
             .collect();
-        Some(RecordResult { seg_series_instance_uid: None, seg_sop_instance_uid: None, segments })
+        Some(RecordResult {
+            seg_series_instance_uid: None,
+            seg_sop_instance_uid: None,
+            documents: Vec::new(),
+            segments,
+        })
     }
 }
 
