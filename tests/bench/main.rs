@@ -5,6 +5,8 @@
 //! Both sides use every core they find. The graphs are the embedded bundle's.
 #![allow(missing_docs)]
 
+mod bank;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -27,6 +29,7 @@ fn main() -> Result<()> {
     if std::env::args().any(|argument| argument == "--test") {
         return Ok(());
     }
+    bank::retrieval_from_a_large_bank()?;
     let patch_time = prompts_together()?;
     match std::env::var_os("SEER_PEER_PYTHON").map(PathBuf::from) {
         Some(python) => {
