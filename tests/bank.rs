@@ -102,15 +102,25 @@ fn a_damaged_database_is_built_again_from_the_journal() {
         bank.activate(1, "test").unwrap();
         bank.pin(&skill("XQZ", "left putamen").id, "test").unwrap();
     }
-    let database = folder.path().join("sled/db");
-    let length = database.metadata().unwrap().len();
-    std::fs::write(&database, vec![0x5a; length as usize]).unwrap();
-    let bank = open(folder.path());
-    assert_eq!(bank.active().number(), 1);
-    assert!(bank.standing(&skill("XQZ", "left putamen").id).pinned);
-    let set_aside = std::fs::read_dir(folder.path())
-        .unwrap()
-        .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with("sled-set-aside"));
-    assert_eq!(set_aside.count(), 1);
+    let garble = |name: &str| {
+        let file = folder.path().join("sled").join(name);
+        let length = file.metadata().unwrap().len();
+        std::fs::write(&file, vec![0x5a; length as usize]).unwrap();
+    };
+    let check = || {
+        let bank = open(folder.path());
+        assert_eq!((bank.active().number(), bank.skills().len()), (1, 1));
+        assert!(bank.standing(&skill("XQZ", "left putamen").id).pinned);
+        assert_eq!(bank.audit(10).unwrap().len(), 5);
+    };
+    // sled takes a garbled log for an empty one, and refuses a garbled configuration.
+    garble("db");
+    check();
+    garble("conf");
+    check();
+    let entries = std::fs::read_dir(folder.path()).unwrap().flatten();
+    let set_aside = entries
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("sled-set-aside"))
+        .count();
+    assert_eq!(set_aside, 1);
 }

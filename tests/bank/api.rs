@@ -75,7 +75,9 @@ async fn skills_come_in_are_tried_adopted_retired_and_rolled_back() {
     assert_eq!(text.lines().count(), 2);
     let prometheus = server.client.get(format!("{}/metrics", server.base));
     let text = prometheus.send().await.unwrap().text().await.unwrap();
-    assert!(text.contains("seer_bank_skills_count"), "{text}");
+    for line in ["seer_bank_skills_count 0", "seer_bank_active_round_number 0"] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
 }
 
 #[tokio::test]
