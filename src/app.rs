@@ -11,7 +11,11 @@ use crate::bank::Bank;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dicom::SopInstanceUid;
-use crate::orders::{Engine, EngineSettings, Orders, OrdersSettings, SkillPolicy, write_whole};
+use crate::orders::worklist::{Performer, StopPerformer, Worklist};
+use crate::orders::{
+    Arrivals, Engine, EngineSettings, OrderParts, Orders, OrdersSettings, SkillPolicy, write_whole,
+};
+use crate::pacs::{Pacs, PacsOptions};
 use crate::reason::ReasonerSettings;
 use crate::runtime::{
     Bundle, DeviceSettings, MemoryLimits, MemoryPlan, Provider, RuntimeSettings, setup,
@@ -30,6 +34,14 @@ pub struct App {
     pub bank: Bank,
     /// The order queue.
     pub orders: Orders,
+    /// The other nodes.
+    pub pacs: Pacs,
+    /// What arrives by itself, for standing orders.
+    pub arrivals: Arrivals,
+    /// The UPS-RS worklist.
+    pub worklist: Worklist,
+    /// Performs work items until the last clone is dropped.
+    pub performer: Arc<StopPerformer>,
     /// The current time.
     pub clock: Clock,
     /// What the configured bundles are, for `/api/v1/models` and readiness.
@@ -74,9 +86,53 @@ impl App {
         for bundle in &models.bundles {
             metrics::bundle_loaded(&bundle.name, &bundle.version, &bundle.provider);
         }
-        let orders = Orders::open(settings, archive.clone(), clock.clone(), engine)
+        std::fs::create_dir_all(&settings.path)
+            .with_context(|| format!("cannot make {}", settings.path.display()))?;
+        let arrivals =
+            Arrivals::open(&settings.path.join("arrivals.sqlite"), config.pacs.rules.clone())
+                .with_context(|| format!("cannot open the arrivals in {}", path.display()))?;
+        let noted = arrivals.clone();
+        let pacs = Pacs::open(PacsOptions {
+            settings: config.pacs.clone(),
+            archive: archive.clone(),
+            instance_size_bytes_max: config.dicom.instance_size_bytes_max,
+            arrivals: Arc::new(move |arrival| noted.note(arrival)),
+        })?;
+        let worklist = Worklist::open(
+            &settings.path.join("worklist.sqlite"),
+            config.worklist.clone(),
+            clock.clone(),
+        )
+        .with_context(|| format!("cannot open the worklist in {}", path.display()))?;
+        let parts = OrderParts {
+            archive: archive.clone(),
+            clock: clock.clone(),
+            pacs: Some(pacs.clone()),
+            arrivals: Some(arrivals.clone()),
+        };
+        let orders = Orders::open(settings, parts, engine)
             .with_context(|| format!("cannot open the order queue in {}", path.display()))?;
-        Ok(Self { config: Arc::new(config), archive, bank, orders, clock, models })
+        let performer = Performer {
+            worklist: worklist.clone(),
+            orders: orders.clone(),
+            archive: archive.clone(),
+            pacs: pacs.clone(),
+            base_url: config.http.public_base_url.clone(),
+        };
+        let performer = performer.start().context("cannot start the worklist's performer")?;
+        let config = Arc::new(config);
+        Ok(Self {
+            config,
+            archive,
+            bank,
+            orders,
+            pacs,
+            arrivals,
+            worklist,
+            performer,
+            clock,
+            models,
+        })
     }
 }
 
