@@ -5,6 +5,7 @@
 mod answer;
 mod archive;
 mod bad_bundles;
+mod bank;
 mod config;
 mod dicom;
 mod dicom_seg;

@@ -141,6 +141,9 @@ impl Archive {
                 self.commit(entry, file)?
             }
         };
+        if outcome != Outcome::AlreadyStored {
+            self.0.listeners.tell(&identity);
+        }
         Ok(Stored { identity, findings, outcome })
     }
 

@@ -1,7 +1,6 @@
 //! Segmentations that arrive in the archive on their own: a reviewer's correction of our result.
 //!
-//! Who stores an instance says so with [`Orders::note_stored`]; a thread of its own looks at
-//! segmentations later, so that nobody waits for a comparison. What is lost by a stop can be
+//! The archive tells of every stored instance; a thread of its own looks at segmentations later, so that nobody waits for a comparison. What is lost by a stop can be
 //! brought back by feedback that names the stored segmentation.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -10,7 +9,7 @@ use dicom_dictionary_std::{tags, uids};
 use tracing::{info, warn};
 
 use super::feedback::FeedbackError;
-use super::{Order, OrderQuery, OrderState, Orders};
+use super::{Order, OrderError, OrderQuery, OrderState, Orders};
 use crate::archive::Scope;
 use crate::dicom::{Attributes, Identity, Instance};
 use crate::error::Kind;
@@ -20,7 +19,7 @@ const QUEUE_LENGTH: usize = 256;
 /// Most orders of one study that a segmentation is compared with.
 const ORDERS_MAX: usize = 64;
 
-/// Where arrivals wait.
+/// Where segmentations that may be corrections wait.
 pub(super) type Corrections = SyncSender<Identity>;
 
 /// The waiting line and its end.
@@ -29,8 +28,8 @@ pub(super) fn corrections() -> (Corrections, Receiver<Identity>) {
 }
 
 impl Orders {
-    /// Says that an instance was stored; a segmentation that is not ours may be a correction.
-    pub fn note_stored(&self, identity: &Identity) {
+    /// Takes note of a stored instance; a segmentation that is not ours may be a correction.
+    fn note_stored(&self, identity: &Identity) {
         let classes = [uids::SEGMENTATION_STORAGE, uids::LABEL_MAP_SEGMENTATION_STORAGE];
         if !classes.contains(&identity.sop_class_uid.as_str()) {
             return;
@@ -40,8 +39,14 @@ impl Orders {
         }
     }
 
-    /// Looks at arrivals until the queue is gone.
+    /// Looks at what arrives in the archive until the queue is gone.
     pub(super) fn watch_corrections(&self, waiting: Receiver<Identity>) -> std::io::Result<()> {
+        let weak = std::sync::Arc::downgrade(&self.shared);
+        self.shared.archive.on_stored(std::sync::Arc::new(move |identity| {
+            if let Some(shared) = weak.upgrade() {
+                Self { shared }.note_stored(identity);
+            }
+        }));
         // Weak, so that the thread ends with the last handle of the queue.
         let shared = std::sync::Arc::downgrade(&self.shared);
         let thread = std::thread::Builder::new().name("order-corrections".to_owned());
@@ -74,10 +79,7 @@ impl Orders {
             offset: 0,
         };
         let (orders, _) = self.list(&query)?;
-        let ours = |order: &Order| {
-            order.result.as_ref().is_some_and(|r| r.seg_sop_instance_uid == identity.sop_instance)
-        };
-        if orders.is_empty() || orders.iter().any(ours) {
+        if orders.is_empty() || self.shared.store.wrote(identity)? {
             return Ok(());
         }
         let scope = Scope::instance(
@@ -91,12 +93,31 @@ impl Orders {
             result.is_some_and(|result| sources.contains(&result.source_series_uid.to_string()))
         };
         for order in orders.iter().filter(is_source) {
+            let uid = identity.sop_instance.as_str();
+            if self.feedback(order.id)?.iter().any(|e| e.sop_instance_uid.as_deref() == Some(uid)) {
+                continue;
+            }
             match self.keep_correction(order, &identity.sop_instance) {
                 Ok(()) | Err(FeedbackError::NothingInCommon) => {}
                 Err(error) => return Err(error),
             }
         }
         Ok(())
+    }
+}
+
+impl super::store::Store {
+    /// Whether an instance is the result of an order. The record with its UID is durable before
+    /// the instance appears.
+    fn wrote(&self, identity: &Identity) -> Result<bool, OrderError> {
+        self.with(|connection| {
+            let count: i64 = connection.query_row(
+                "SELECT count(*) FROM orders WHERE study_uid = ?1 AND instr(record, ?2) > 0",
+                [identity.study.as_str(), identity.sop_instance.as_str()],
+                |row| row.get(0),
+            )?;
+            Ok(count > 0)
+        })
     }
 }
 

@@ -104,7 +104,7 @@ impl Orders {
             warn!(requeued, failed, "Found {} orders that a stop interrupted", requeued + failed);
         }
         let workers = if engine.is_some() { settings.worker_count } else { 0 };
-        let (corrections, arriving) = corrections();
+        let (corrections, corrections_waiting) = corrections();
         let shared = Arc::new(Shared {
             settings,
             store,
@@ -127,7 +127,7 @@ impl Orders {
             }
         }
         let orders = Self { shared };
-        orders.watch_corrections(arriving)?;
+        orders.watch_corrections(corrections_waiting)?;
         orders.start_helpers(arrivals)?;
         Ok(orders)
     }

@@ -1,7 +1,7 @@
 //! Ratios against a peer in the same run; absolute times say little between machines.
 //!
 //! `cargo bench` prints one line per measurement; words after `--` choose the parts: `dicomweb`
-//! (against Orthanc, where it is installed), `embedded`, `mini` and `half` (reasoners of two
+//! (against Orthanc, where it is installed), `bank`, `embedded`, `mini` and `half` (reasoners of two
 //! sizes), `voxtell`. `SEER_PEER_PYTHON` names a Python with what `models/exporters` and the peers
 //! need (torch, transformers, voxtell, onnxruntime, scipy); without a peer its lines are skipped,
 //! loudly. `SEER_BENCH_FOLDER` keeps the networks that are made for it, a few
@@ -14,13 +14,15 @@ mod embedded;
 mod peer;
 mod reasoner;
 
+mod bank;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use seer::runtime::{Provider, Runtime, setup};
 
-const PARTS: [&str; 5] = ["dicomweb", "embedded", "mini", "half", "voxtell"];
+const PARTS: [&str; 6] = ["dicomweb", "bank", "embedded", "mini", "half", "voxtell"];
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -40,6 +42,9 @@ fn main() -> Result<()> {
     if wants("dicomweb") {
         dicomweb::run()?;
     }
+    if wants("bank") {
+        bank::retrieval_from_a_large_bank()?;
+    }
     if wants("embedded") {
         embedded::run(python.as_deref())?;
     }
@@ -50,7 +55,7 @@ fn main() -> Result<()> {
     let kept = std::env::var_os("SEER_BENCH_FOLDER").map(PathBuf::from);
     let temporary = tempfile::tempdir()?;
     let folder = kept.unwrap_or_else(|| temporary.path().to_owned());
-    for part in PARTS[2..].iter().copied().filter(|part| wants(part)) {
+    for part in PARTS[3..].iter().copied().filter(|part| wants(part)) {
         peer::make(&python, &folder, part)?;
         match part {
             "voxtell" => backbone::run(&python, &folder)?,
