@@ -26,7 +26,12 @@ const CARRIERS: [&str; 4] = ["segment {}", "{} pls", "contour {} today", "need {
 /// practice labels of left and right are swapped, and the brain's are the left half's.
 fn suite(folder: &Path, poison: bool) {
     let mut requests = String::new();
-    let cases = [("a", "head_a", "practice"), ("b", "head_b", "practice"), ("c", "head_a", "heldout"), ("d", "head_b", "heldout")];
+    let cases = [
+        ("a", "head_a", "practice"),
+        ("b", "head_b", "practice"),
+        ("c", "head_a", "heldout"),
+        ("d", "head_b", "heldout"),
+    ];
     for (number, (case, source, split)) in cases.into_iter().enumerate() {
         let to = folder.join("cases").join(case);
         std::fs::create_dir_all(&to).unwrap();
@@ -42,7 +47,8 @@ fn suite(folder: &Path, poison: bool) {
                 (true, _) => "[1]",
                 (false, labels) => labels,
             };
-            let plain = [("label", target.to_owned()), ("free", format!("please segment the {target}"))];
+            let plain =
+                [("label", target.to_owned()), ("free", format!("please segment the {target}"))];
             let jargon = words.iter().enumerate().map(|(place, word)| {
                 ("free", CARRIERS[(number + place) % CARRIERS.len()].replace("{}", word))
             });
@@ -87,8 +93,7 @@ async fn ended(server: &Server, id: &str) -> Value {
 }
 
 async fn report(server: &Server, id: &str) -> Report {
-    let (status, report) =
-        server.get_json(&format!("/api/v1/evolution/rounds/{id}/report")).await;
+    let (status, report) = server.get_json(&format!("/api/v1/evolution/rounds/{id}/report")).await;
     assert_eq!(status, 200, "{report}");
     serde_json::from_value(report).unwrap()
 }
@@ -148,7 +153,9 @@ async fn house_jargon_is_learnt_offered_adopted_and_then_understood() {
 
     let page = format!("{}/api/v1/evolution/rounds/{id}/report.html", server.base);
     let page = server.client.get(page).send().await.unwrap();
-    assert!(page.headers()["content-security-policy"].to_str().unwrap().contains("default-src 'none'"));
+    assert!(
+        page.headers()["content-security-policy"].to_str().unwrap().contains("default-src 'none'")
+    );
     let page = page.text().await.unwrap();
     assert!(page.matches("<svg").count() >= 4 && page.contains(triggers[0]));
     assert!(!page.contains("<script"));
@@ -277,7 +284,9 @@ fn jargon_on_real_anatomy_raises_the_held_out_worst_case() {
     let verdict = report.verdict.unwrap();
     eprintln!("{:?} -> {:?}", verdict.before, verdict.after);
     assert!(verdict.after.worst > verdict.before.worst + 0.05, "{verdict:#?}");
-    assert!(verdict.after.spread < verdict.before.spread && verdict.after.mean >= verdict.before.mean);
+    assert!(
+        verdict.after.spread < verdict.before.spread && verdict.after.mean >= verdict.before.mean
+    );
 }
 
 fn seer(storage: &Path) -> std::process::Command {

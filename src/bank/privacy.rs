@@ -139,9 +139,18 @@ fn announces_identity(text: &str, words: &[String]) -> bool {
     };
     // `dr` is also a side in some languages; as a title it stands before a capital letter.
     let doctor = ["Dr. ", "Dr ", "dr. "].iter().any(|title| text.contains(title));
+    // In capitals it is the modality.
+    let modality = |word: &str| word == "mr" && capitals(text, "MR");
     doctor
-        || words.iter().any(|word| IDENTITY_WORDS.contains(&word.as_str()))
+        || words.iter().any(|word| IDENTITY_WORDS.contains(&word.as_str()) && !modality(word))
         || words.windows(2).any(patient_is)
+}
+
+/// Whether a word is written in capitals wherever the text has it.
+fn capitals(text: &str, word: &str) -> bool {
+    text.split(|letter: char| !letter.is_alphanumeric())
+        .filter(|found| found.eq_ignore_ascii_case(word))
+        .all(|found| found == word)
 }
 
 fn has_date(text: &str, words: &[String]) -> bool {
@@ -217,6 +226,15 @@ fn has_name(text: &str, words: &[String]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_modality_is_no_title() {
+        assert_eq!(check("MR"), Ok(()));
+        assert_eq!(check("MR of the head"), Ok(()));
+        for text in ["Mr Q", "mr q liver", "MR of Mr Q"] {
+            assert!(check(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn refuses_what_may_say_who_a_patient_is() {

@@ -206,13 +206,8 @@ fn a_round_cut_off_anywhere_goes_on_and_ends_the_same() {
         assert_eq!(bench.quietly(&name, &material, &dry).digest(), whole, "{stage:?}");
     }
     // Other requests under the same ledger are not the same round.
-    let error = bench.run(
-        "whole",
-        &bench.world.material(2),
-        &dry,
-        &Control::default(),
-        &mut |_, _, _| {},
-    );
+    let error =
+        bench.run("whole", &bench.world.material(2), &dry, &Control::default(), &mut |_, _, _| {});
     assert!(matches!(error, Err(EvolveError::OtherMaterial)));
 }
 
