@@ -12,9 +12,15 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::dicom::SopInstanceUid;
 use crate::evolve::{Busy, Evolution, EvolutionSettings, ModelHolder};
-use crate::orders::{Engine, EngineSettings, Orders, OrdersSettings, SkillPolicy, write_whole};
+use crate::orders::worklist::{Performer, StopPerformer, Worklist};
+use crate::orders::{
+    Arrivals, Engine, EngineSettings, OrderParts, Orders, OrdersSettings, SkillPolicy, write_whole,
+};
+use crate::pacs::{Pacs, PacsOptions};
 use crate::reason::ReasonerSettings;
-use crate::runtime::{Bundle, RuntimeSettings, setup};
+use crate::runtime::{
+    Bundle, DeviceSettings, MemoryLimits, MemoryPlan, Provider, RuntimeSettings, setup,
+};
 use crate::segment::BackboneSettings;
 use crate::telemetry::metrics;
 
@@ -29,6 +35,14 @@ pub struct App {
     pub bank: Bank,
     /// The order queue.
     pub orders: Orders,
+    /// The other nodes.
+    pub pacs: Pacs,
+    /// What arrives by itself, for standing orders.
+    pub arrivals: Arrivals,
+    /// The UPS-RS worklist.
+    pub worklist: Worklist,
+    /// Performs work items until the last clone is dropped.
+    pub performer: Arc<StopPerformer>,
     /// Rounds of SEER-Loop.
     pub evolution: Evolution,
     /// The current time.
@@ -75,11 +89,56 @@ impl App {
         for bundle in &models.bundles {
             metrics::bundle_loaded(&bundle.name, &bundle.version, &bundle.provider);
         }
+        std::fs::create_dir_all(&settings.path)
+            .with_context(|| format!("cannot make {}", settings.path.display()))?;
+        let arrivals =
+            Arrivals::open(&settings.path.join("arrivals.sqlite"), config.pacs.rules.clone())
+                .with_context(|| format!("cannot open the arrivals in {}", path.display()))?;
+        let noted = arrivals.clone();
+        let pacs = Pacs::open(PacsOptions {
+            settings: config.pacs.clone(),
+            archive: archive.clone(),
+            instance_size_bytes_max: config.dicom.instance_size_bytes_max,
+            arrivals: Arc::new(move |arrival| noted.note(arrival)),
+        })?;
+        let worklist = Worklist::open(
+            &settings.path.join("worklist.sqlite"),
+            config.worklist.clone(),
+            clock.clone(),
+        )
+        .with_context(|| format!("cannot open the worklist in {}", path.display()))?;
+        let parts = OrderParts {
+            archive: archive.clone(),
+            clock: clock.clone(),
+            pacs: Some(pacs.clone()),
+            arrivals: Some(arrivals.clone()),
+        };
         let holder = engine.clone().map(|engine| engine as Arc<dyn ModelHolder>);
-        let orders = Orders::open(settings, archive.clone(), clock.clone(), engine)
+        let orders = Orders::open(settings, parts, engine)
             .with_context(|| format!("cannot open the order queue in {}", path.display()))?;
+        let performer = Performer {
+            worklist: worklist.clone(),
+            orders: orders.clone(),
+            archive: archive.clone(),
+            pacs: pacs.clone(),
+            base_url: config.http.public_base_url.clone(),
+        };
+        let performer = performer.start().context("cannot start the worklist's performer")?;
         let evolution = open_evolution(&config, &bank, &orders, &clock, holder)?;
-        Ok(Self { config: Arc::new(config), archive, bank, orders, evolution, clock, models })
+        let config = Arc::new(config);
+        Ok(Self {
+            config,
+            archive,
+            bank,
+            orders,
+            pacs,
+            arrivals,
+            worklist,
+            performer,
+            evolution,
+            clock,
+            models,
+        })
     }
 }
 
@@ -115,24 +174,53 @@ pub fn evolution_settings(config: &Config) -> EvolutionSettings {
 /// # Errors
 /// One sentence naming the library, file, graph or folder that does not fit.
 pub fn engine(config: &Config) -> anyhow::Result<Engine> {
-    let mut runtime = RuntimeSettings::new(library(config), config.runtime.provider);
-    runtime.fall_back_to_cpu = config.runtime.allow_cpu_fallback;
-    runtime.threads = config.runtime.intra_threads;
     let device_uid = device_uid(&config.storage.path)?;
     Ok(Engine::load(&EngineSettings {
-        runtime,
+        runtime: runtime_settings(config),
         reasoner_bundle: config.models.folder.join(&config.models.reasoner),
         backbone_bundle: config.models.folder.join(&config.models.backbone),
-        reasoner: ReasonerSettings {
-            constrained: config.reasoner.constrained,
-            closed_vocabulary: config.reasoner.closed_vocabulary,
-            max_new_tokens: config.reasoner.max_new_tokens,
-            temperature: config.reasoner.temperature,
-            seed: config.reasoner.seed,
-        },
-        backbone: BackboneSettings::default(),
+        reasoner: reasoner_settings(config),
+        backbone: backbone_settings(config),
         device_uid,
     })?)
+}
+
+/// How traces are decoded, as configured.
+pub fn reasoner_settings(config: &Config) -> ReasonerSettings {
+    ReasonerSettings {
+        constrained: config.reasoner.constrained,
+        closed_vocabulary: config.reasoner.closed_vocabulary,
+        max_new_tokens: config.reasoner.max_new_tokens,
+        temperature: config.reasoner.temperature,
+        seed: config.reasoner.seed,
+    }
+}
+
+/// How the backbone runs, as configured.
+pub fn backbone_settings(config: &Config) -> BackboneSettings {
+    BackboneSettings {
+        memory_bytes_max: config.runtime.segment_memory_bytes_max,
+        embeddings_cached_max: config.runtime.embeddings_cached_max,
+        embeddings_folder: Some(config.storage.path.join("embeddings")),
+        ..BackboneSettings::default()
+    }
+}
+
+/// How ONNX Runtime is used, as configured.
+pub fn runtime_settings(config: &Config) -> RuntimeSettings {
+    let configured = &config.runtime;
+    RuntimeSettings {
+        fall_back_to_cpu: configured.allow_cpu_fallback,
+        threads: configured.intra_threads,
+        device: DeviceSettings {
+            id: configured.device_id,
+            memory_bytes_max: configured.device_memory_bytes_max,
+            tensorrt_fp16: configured.tensorrt_fp16,
+            tensorrt_cache: configured.tensorrt_cache.clone(),
+        },
+        memory: MemoryLimits { host_bytes: configured.host_memory_bytes_max },
+        ..RuntimeSettings::new(library(config), configured.provider)
+    }
 }
 
 /// The UID of this installation: made once and kept in the storage folder.
@@ -179,6 +267,10 @@ impl Models {
     }
 }
 
+fn by_role<T>(roles: &[&str], of: impl Fn(&str) -> Option<T>) -> BTreeMap<String, T> {
+    roles.iter().filter_map(|role| Some(((*role).to_owned(), of(role)?))).collect()
+}
+
 /// A loaded bundle.
 #[derive(Debug, Clone, serde::Serialize, utoipa::ToSchema)]
 pub struct LoadedBundle {
@@ -198,6 +290,10 @@ pub struct LoadedBundle {
     pub files: BTreeMap<String, String>,
     /// How many concepts its vocabulary knows.
     pub concept_count: usize,
+    /// Family by role.
+    pub families: BTreeMap<String, String>,
+    /// What each role takes in memory, in bytes.
+    pub memory: BTreeMap<String, MemoryPlan>,
 }
 
 impl LoadedBundle {
@@ -216,6 +312,11 @@ impl LoadedBundle {
                 .map(|file| (file.path.clone(), file.sha256.clone()))
                 .collect(),
             concept_count: bundle.vocabulary().concepts.len(),
+            families: by_role(roles, |role| manifest.family(role).map(str::to_owned)),
+            memory: by_role(roles, |role| {
+                // It was planned when it was loaded, so it can be planned again.
+                MemoryPlan::of(bundle, role, provider == Provider::Cpu.name()).ok()
+            }),
         }
     }
 }

@@ -15,7 +15,9 @@
 mod bank;
 mod evolution;
 mod overlay;
+mod pacs;
 mod sections;
+mod worklist;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -24,10 +26,12 @@ use serde::{Deserialize, Serialize};
 
 pub use bank::BankSettings;
 pub use evolution::EvolutionSection;
+pub use pacs::{ArrivalRule, DicomwebNode, DimseNode, PacsSettings, Retrieve};
 pub use sections::{
     ApiKey, AuthSettings, DicomSettings, HttpSettings, LogFormat, ModelSettings, OrderSettings,
     ReasonerSettings, Role, RuntimeSettings, StorageSettings, TelemetrySettings,
 };
+pub use worklist::WorklistSettings;
 
 use crate::error::{ErrorKind, Kind};
 
@@ -47,6 +51,10 @@ pub struct Config {
     pub orders: OrderSettings,
     /// Skills that orders are offered.
     pub bank: BankSettings,
+    /// Other nodes.
+    pub pacs: PacsSettings,
+    /// The UPS-RS worklist.
+    pub worklist: WorklistSettings,
     /// ONNX Runtime.
     pub runtime: RuntimeSettings,
     /// Which bundles are loaded.
@@ -90,6 +98,8 @@ impl Config {
             dicom: section(&mut table, "dicom")?,
             orders: section(&mut table, "orders")?,
             bank: section(&mut table, "bank")?,
+            pacs: section(&mut table, "pacs")?,
+            worklist: section(&mut table, "worklist")?,
             runtime: section(&mut table, "runtime")?,
             models: section(&mut table, "models")?,
             reasoner: section(&mut table, "reasoner")?,
@@ -116,6 +126,7 @@ impl Config {
             bad("evolution", "a setting out of its range", "within what its comment says")
         })?;
         self.bank.check()?;
+        self.pacs.check()?;
         for origin in &self.http.cors_origins {
             let plausible = origin == "*" || origin.starts_with("http");
             if !plausible || http::HeaderValue::from_str(origin).is_err() {

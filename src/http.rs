@@ -14,9 +14,11 @@ mod health;
 mod media;
 mod middleware;
 mod models;
+mod nodes;
 mod orders;
 mod pages;
 mod upload;
+mod ups;
 
 use std::future::Future;
 use std::io;
@@ -34,9 +36,16 @@ use crate::app::App;
 use crate::config::HttpSettings;
 use auth::{ApiKeyScheme, Keys};
 
-/// Instances that are parsed at the same time, whatever the number of uploads: each may need its
-/// own size in memory.
-const STORES_AT_ONCE: usize = 2;
+/// Memory that instances on their way into the archive may take together, in units; each needs its
+/// own size about twice while it is parsed.
+const STORE_UNITS: u32 = 64;
+const STORE_UNIT_BYTES: u64 = 16 << 20;
+
+/// The units for an instance of a size; one larger than all of them is stored alone.
+fn store_permits(size_bytes: u64) -> u32 {
+    let units = (size_bytes.saturating_mul(2) / STORE_UNIT_BYTES).saturating_add(1);
+    u32::try_from(units).unwrap_or(u32::MAX).min(STORE_UNITS)
+}
 
 /// What handlers share. Cheap to clone.
 #[derive(Clone)]
@@ -44,14 +53,17 @@ struct Server {
     app: App,
     keys: Arc<Keys>,
     stores: Arc<Semaphore>,
-    recent: Arc<dicomweb::RecentInstances>,
+    recent: Arc<dicomweb::RecentFrames>,
+    /// Event channels that may still be opened.
+    channels: Arc<Semaphore>,
 }
 
 impl Server {
     fn new(app: App) -> Self {
         let keys = Arc::new(Keys::new(&app.config.auth));
-        let stores = Arc::new(Semaphore::new(STORES_AT_ONCE));
-        Self { app, keys, stores, recent: Arc::default() }
+        let stores = Arc::new(Semaphore::new(STORE_UNITS as usize));
+        let channels = Arc::new(Semaphore::new(app.config.worklist.channel_count_max));
+        Self { app, keys, stores, recent: Arc::default(), channels }
     }
 
     fn settings(&self) -> &HttpSettings {
@@ -71,6 +83,8 @@ impl Server {
     tags(
         (name = "orders", description = "Free-text segmentation orders and their results"),
         (name = "dicomweb", description = "STOW-RS, QIDO-RS and WADO-RS (PS3.18)"),
+        (name = "worklist", description = "UPS-RS (PS3.18 §11)"),
+        (name = "nodes", description = "Other nodes, and results on their way to them"),
         (name = "models", description = "What is loaded"),
         (name = "bank", description = "Skills, their evidence and rounds of them"),
         (name = "evolution", description = "Rounds of SEER-Loop: practice, harvest, gate, adoption"),
@@ -121,6 +135,8 @@ fn grouped() -> [Group; 3] {
             routes: orders::quick_routes()
                 .merge(dicomweb::quick_routes())
                 .merge(models::routes())
+                .merge(nodes::quick_routes())
+                .merge(ups::quick_routes())
                 .merge(bank::routes())
                 .merge(evolution::quick_routes())
                 .merge(health::guarded_routes()),
@@ -129,6 +145,8 @@ fn grouped() -> [Group; 3] {
         Group {
             routes: orders::long_routes()
                 .merge(dicomweb::long_routes())
+                .merge(nodes::long_routes())
+                .merge(ups::long_routes())
                 .merge(evolution::long_routes()),
             guards: Guards::Key,
         },

@@ -4,32 +4,45 @@
 //! it is on disk. After a crash, orders that were queued or running start again; the UIDs of
 //! their results derive from the order's id, so running twice never makes two results.
 
-mod arrivals;
+mod corrections;
+mod delivery;
 mod engine;
 mod feedback;
+mod fetch;
 mod labelled;
+mod nifti;
+mod outputs;
 mod pictures;
 mod queue;
 mod record;
+mod routing;
 mod run;
 mod seg;
 mod skills;
+mod standing;
 mod store;
 mod walk;
+pub mod worklist;
 
+pub use delivery::{Delivery, DeliveryQuery, DeliveryState};
 pub use engine::{Engine, EngineError, EngineSettings};
 pub use feedback::{
     Feedback, FeedbackEntry, FeedbackError, SegmentAgreement, Verdict, VerdictWord,
 };
+pub use fetch::FetchStatus;
+pub use nifti::NiftiLabels;
+pub use outputs::{DocumentKind, Outputs, ResultDocument};
 pub use pictures::{keep_pictures, write_whole};
-pub use queue::{Orders, OrdersSettings};
+pub use queue::{OrderParts, Orders, OrdersSettings};
 pub use record::{
     ReasoningRecord, RecordAnswer, RecordBackbone, RecordBundle, RecordModels, RecordOrder,
     RecordResult, RecordSegment, RecordSource, RecordTarget, RecordTrace, RecordView,
     SCHEMA_VERSION,
 };
+pub use routing::Routing;
 pub use seg::{SegIdentity, write_seg};
 pub use skills::{OrderSkills, RecordSkill, SkillPolicy};
+pub use standing::Arrivals;
 pub use walk::{Asked, Report, WalkError, Walked, source_of, source_of_series, walk, walk_asked};
 
 use serde::{Deserialize, Serialize};
@@ -57,6 +70,10 @@ pub struct NewOrder {
     pub idempotency_key: Option<String>,
     /// Leave frames without any inside pixel out of the SEG.
     pub drop_empty_frames: bool,
+    /// How the masks are written and what is wanted beside them.
+    pub outputs: Outputs,
+    /// Where the images come from and where the result goes.
+    pub routing: Routing,
 }
 
 /// Where an order stands.
@@ -103,6 +120,8 @@ impl OrderState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
+    /// Fetching the study from another node; progress counts this step alone.
+    Fetch,
     /// Choosing and reading the series.
     Series,
     /// Decoding and stacking the frames.
@@ -121,6 +140,7 @@ impl Step {
     /// The step as a snake-case word, as clients see it.
     pub fn word(self) -> &'static str {
         match self {
+            Self::Fetch => "fetch",
             Self::Series => "series",
             Self::Volume => "volume",
             Self::Views => "views",
@@ -158,6 +178,10 @@ pub struct Order {
     pub updated_at: OffsetDateTime,
     /// How often a worker has started it.
     pub attempt_count: u32,
+    /// How far its images are, when another node keeps them.
+    pub fetch: Option<FetchStatus>,
+    /// Its result on the way to other nodes.
+    pub deliveries: Vec<Delivery>,
 }
 
 /// Why an order failed, safe to show.
@@ -178,6 +202,8 @@ pub struct OrderResult {
     pub seg_series_uid: SeriesUid,
     /// SOP Instance UID of the SEG.
     pub seg_sop_instance_uid: SopInstanceUid,
+    /// What was made beside it.
+    pub documents: Vec<ResultDocument>,
 }
 
 /// A change of an order, for subscribers.
@@ -251,6 +277,24 @@ pub enum OrderError {
         /// The series.
         series: SeriesUid,
     },
+    /// A node of the routing is not configured.
+    #[error("node {name} is not configured")]
+    UnknownNode {
+        /// Its name.
+        name: String,
+    },
+    /// No such delivery.
+    #[error("delivery {id} does not exist")]
+    UnknownDelivery {
+        /// Its number.
+        id: i64,
+    },
+    /// Nothing to deliver any more.
+    #[error("delivery {id} has arrived already")]
+    Delivered {
+        /// Its number.
+        id: i64,
+    },
     /// Nothing in the study can be segmented.
     #[error("study has no series to segment")]
     Unsuitable(#[from] SeriesError),
@@ -271,6 +315,14 @@ pub enum OrderError {
     /// Nothing to cancel.
     #[error("order {id} is already {state}")]
     AlreadyFinal {
+        /// The order.
+        id: Uuid,
+        /// Its state.
+        state: String,
+    },
+    /// Only a completed order has one.
+    #[error("order {id} has no segmentation, it is {state}")]
+    NoSegmentation {
         /// The order.
         id: Uuid,
         /// Its state.
@@ -304,13 +356,16 @@ impl Kind for OrderError {
             Self::Unknown(_)
             | Self::NoArtefact { .. }
             | Self::UnknownStudy(_)
+            | Self::UnknownDelivery { .. }
             | Self::UnknownSeries { .. } => ErrorKind::NotFound,
-            Self::EmptyText => ErrorKind::Invalid,
+            Self::EmptyText | Self::UnknownNode { .. } => ErrorKind::Invalid,
+            Self::Delivered { .. } => ErrorKind::Conflict,
             Self::TextTooLong { .. } => ErrorKind::TooLarge,
             Self::QueueFull { .. } => ErrorKind::Overloaded,
-            Self::KeyReused { .. } | Self::AlreadyFinal { .. } | Self::NoRecord { .. } => {
-                ErrorKind::Conflict
-            }
+            Self::KeyReused { .. }
+            | Self::AlreadyFinal { .. }
+            | Self::NoSegmentation { .. }
+            | Self::NoRecord { .. } => ErrorKind::Conflict,
             Self::Archive(error) => error.kind(),
             Self::Unsuitable(error) => error.kind(),
             Self::Database(_) | Self::Malformed(_) | Self::Io(_) => ErrorKind::Internal,

@@ -4,14 +4,19 @@
 
 mod answer;
 mod archive;
+mod bad_bundles;
 mod config;
 mod dicom;
 mod dicom_seg;
 mod eval;
 mod evolve;
+mod families;
 mod geometry;
 mod http;
+mod ohif;
 mod orders;
+mod pacs;
+mod parity;
 mod process;
 mod reason;
 mod rooms;
@@ -19,3 +24,4 @@ mod runtime;
 mod segment;
 mod series;
 mod support;
+mod ups;

@@ -33,6 +33,7 @@ pub(super) fn quick_routes() -> OpenApiRouter<Server> {
         .routes(routes!(feedback::list))
         .routes(routes!(results::reasoning))
         .routes(routes!(results::segmentation))
+        .routes(routes!(results::segmentation_nifti))
         .routes(routes!(results::artefact))
 }
 

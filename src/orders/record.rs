@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{RecordSkill, Step};
+use super::{RecordSkill, ResultDocument, Step};
 use crate::answer::{Answer, Refusal, Target};
 use crate::error::Finding;
 use crate::reason::{Decoding, Trace};
@@ -193,6 +193,9 @@ pub struct RecordResult {
     /// SOP Instance UID of the SEG.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seg_sop_instance_uid: Option<String>,
+    /// Report and key images, where they were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub documents: Vec<ResultDocument>,
     /// One per target, in order.
     pub segments: Vec<RecordSegment>,
 }

@@ -9,6 +9,8 @@ use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::delivery;
+use super::routing::{self, Fetch};
 use super::{Created, NewOrder, Order, OrderError, OrderQuery, OrderResult, OrderState, Step};
 use crate::dicom::{SeriesUid, SopInstanceUid, StudyUid};
 
@@ -27,6 +29,7 @@ CREATE TABLE IF NOT EXISTS orders (
     text            TEXT NOT NULL,
     priority        INTEGER NOT NULL,
     drop_empty      INTEGER NOT NULL,
+    outputs         TEXT NOT NULL DEFAULT '{}',
     state           TEXT NOT NULL,
     step            TEXT,
     progress        REAL NOT NULL,
@@ -36,6 +39,7 @@ CREATE TABLE IF NOT EXISTS orders (
     source_series   TEXT,
     seg_series      TEXT,
     seg_sop         TEXT,
+    documents       TEXT NOT NULL DEFAULT '[]',
     record          TEXT,
     created_at      INTEGER NOT NULL,
     updated_at      INTEGER NOT NULL,
@@ -46,7 +50,7 @@ CREATE INDEX IF NOT EXISTS orders_by_study ON orders (study_uid, sequence);
 ";
 
 const COLUMNS: &str = "id, idempotency_key, study_uid, series_uid, text, priority, drop_empty, \
-     state, step, progress, findings, error, refusal, source_series, seg_series, seg_sop, \
+     outputs, documents, state, step, progress, findings, error, refusal, source_series, seg_series, seg_sop, \
      created_at, updated_at, attempt_count";
 
 impl Store {
@@ -57,6 +61,9 @@ impl Store {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.execute_batch(SCHEMA)?;
+        add_missing_columns(&connection)?;
+        connection.execute_batch(routing::SCHEMA)?;
+        connection.execute_batch(delivery::SCHEMA)?;
         connection.execute_batch(super::feedback::SCHEMA)?;
         Ok(Self { connection: Mutex::new(connection) })
     }
@@ -79,13 +86,17 @@ impl Store {
         new: &NewOrder,
         now: OffsetDateTime,
         queue_length: u64,
+        fetch: Fetch,
     ) -> Result<Created, OrderError> {
         self.with(|connection| {
             let transaction = connection.transaction()?;
             if let Some(key) = &new.idempotency_key {
                 let known = transaction
                     .query_row(
-                        &format!("SELECT {COLUMNS} FROM orders WHERE idempotency_key = ?1"),
+                        &format!(
+                            "SELECT {COLUMNS}, {} FROM orders WHERE idempotency_key = ?1",
+                            routing::COLUMNS
+                        ),
                         [key],
                         read_order,
                     )
@@ -108,8 +119,8 @@ impl Store {
             }
             transaction.execute(
                 "INSERT INTO orders (id, idempotency_key, study_uid, series_uid, text, priority, \
-                 drop_empty, state, progress, findings, created_at, updated_at, attempt_count) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'queued', 0, '[]', ?8, ?8, 0)",
+                 drop_empty, state, progress, findings, created_at, updated_at, attempt_count, outputs) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'queued', 0, '[]', ?8, ?8, 0, ?9)",
                 params![
                     id.to_string(),
                     new.idempotency_key,
@@ -119,8 +130,10 @@ impl Store {
                     new.priority,
                     new.drop_empty_frames,
                     milliseconds(now),
+                    json(&new.outputs)?,
                 ],
             )?;
+            routing::insert(&transaction, id, &new.routing, fetch)?;
             let order = select(&transaction, id)?;
             transaction.commit()?;
             Ok(Created::New(order))
@@ -143,7 +156,8 @@ impl Store {
                 |row| count(row, 0),
             )?;
             let mut statement = connection.prepare(&format!(
-                "SELECT {COLUMNS} FROM orders {filter} ORDER BY sequence DESC LIMIT ?3 OFFSET ?4"
+                "SELECT {COLUMNS}, {} FROM orders {filter} ORDER BY sequence DESC LIMIT ?3 OFFSET ?4",
+                routing::COLUMNS
             ))?;
             let orders = statement
                 .query_map(
@@ -162,7 +176,8 @@ impl Store {
                 .query_row(
                     "UPDATE orders SET state = 'running', progress = 0, step = NULL, \
                      updated_at = ?1, attempt_count = attempt_count + 1 WHERE sequence = \
-                     (SELECT sequence FROM orders WHERE state = 'queued' \
+                     (SELECT sequence FROM orders WHERE state = 'queued' AND NOT EXISTS (SELECT 1 \
+                      FROM order_routing r WHERE r.id = orders.id AND r.fetch = 'wanted') \
                       ORDER BY priority DESC, sequence LIMIT 1) RETURNING id",
                     [milliseconds(now)],
                     |row| row.get(0),
@@ -239,7 +254,7 @@ impl Store {
             connection.execute(
                 "UPDATE orders SET state = ?2, step = NULL, progress = ?3, findings = ?4, \
                  error = ?5, refusal = ?6, source_series = ?7, seg_series = ?8, seg_sop = ?9, \
-                 updated_at = ?10 WHERE id = ?1 AND state IN ('queued', 'running')",
+                 updated_at = ?10, documents = ?11 WHERE id = ?1 AND state IN ('queued', 'running')",
                 params![
                     order.id.to_string(),
                     order.state.word(),
@@ -251,6 +266,7 @@ impl Store {
                     result.map(|r| r.seg_series_uid.as_str()),
                     result.map(|r| r.seg_sop_instance_uid.as_str()),
                     milliseconds(order.updated_at),
+                    json(&result.map(|r| r.documents.as_slice()).unwrap_or_default())?,
                 ],
             )?;
             select(connection, order.id)
@@ -294,15 +310,33 @@ impl Store {
     }
 }
 
+/// Columns that came after the first release, with what they hold for orders from before.
+const ADDED_COLUMNS: [(&str, &str); 2] =
+    [("outputs", "TEXT NOT NULL DEFAULT '{}'"), ("documents", "TEXT NOT NULL DEFAULT '[]'")];
+
+fn add_missing_columns(connection: &Connection) -> Result<(), OrderError> {
+    for (name, kind) in ADDED_COLUMNS {
+        let is_there = connection.query_row(
+            "SELECT count(*) FROM pragma_table_info('orders') WHERE name = ?1",
+            [name],
+            |row| count(row, 0),
+        )? > 0;
+        if !is_there {
+            connection.execute_batch(&format!("ALTER TABLE orders ADD COLUMN {name} {kind}"))?;
+        }
+    }
+    Ok(())
+}
+
 /// SQLite's integers are signed; a count is not.
-fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+pub(super) fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     Ok(row.get::<_, i64>(column)?.unsigned_abs())
 }
 
-fn select(connection: &Connection, id: Uuid) -> Result<Order, OrderError> {
+pub(super) fn select(connection: &Connection, id: Uuid) -> Result<Order, OrderError> {
     connection
         .query_row(
-            &format!("SELECT {COLUMNS} FROM orders WHERE id = ?1"),
+            &format!("SELECT {COLUMNS}, {} FROM orders WHERE id = ?1", routing::COLUMNS),
             [id.to_string()],
             read_order,
         )
@@ -317,10 +351,14 @@ fn read_order(row: &Row<'_>) -> rusqlite::Result<Order> {
             source_series_uid: SeriesUid::parse(&source).map_err(broken)?,
             seg_series_uid: SeriesUid::parse(&series).map_err(broken)?,
             seg_sop_instance_uid: SopInstanceUid::parse(&sop).map_err(broken)?,
+            documents: from_json(&row.get::<_, String>("documents")?)?,
         }),
         _ => None,
     };
+    let routing::Way { routing, fetch, deliveries } = routing::read(row)?;
     Ok(Order {
+        fetch,
+        deliveries,
         id: Uuid::parse_str(&row.get::<_, String>("id")?).map_err(broken)?,
         new: NewOrder {
             study_uid: StudyUid::parse(&row.get::<_, String>("study_uid")?).map_err(broken)?,
@@ -332,6 +370,8 @@ fn read_order(row: &Row<'_>) -> rusqlite::Result<Order> {
             priority: row.get("priority")?,
             idempotency_key: row.get("idempotency_key")?,
             drop_empty_frames: row.get("drop_empty")?,
+            outputs: from_json(&row.get::<_, String>("outputs")?)?,
+            routing,
         },
         state: from_word(&row.get::<_, String>("state")?)?,
         step: uid("step")?.map(|text| from_word(&text)).transpose()?,
@@ -346,11 +386,11 @@ fn read_order(row: &Row<'_>) -> rusqlite::Result<Order> {
     })
 }
 
-fn broken(error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+pub(super) fn broken(error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
 }
 
-fn parse_id(text: &str) -> Result<Uuid, OrderError> {
+pub(super) fn parse_id(text: &str) -> Result<Uuid, OrderError> {
     Uuid::parse_str(text).map_err(|error| broken(error).into())
 }
 
@@ -362,7 +402,7 @@ fn json(value: &impl Serialize) -> Result<String, OrderError> {
     Ok(serde_json::to_string(value)?)
 }
 
-fn from_json<T: DeserializeOwned>(text: &str) -> rusqlite::Result<T> {
+pub(super) fn from_json<T: DeserializeOwned>(text: &str) -> rusqlite::Result<T> {
     serde_json::from_str(text).map_err(broken)
 }
 

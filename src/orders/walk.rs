@@ -61,6 +61,8 @@ pub struct Asked<'a> {
 /// Where each step begins and ends on the way from 0 to 1; measured on the sample study.
 fn span_of(step: Step) -> (f32, f32) {
     match step {
+        // The walk itself begins when the images are here.
+        Step::Fetch => (0.0, 0.0),
         Step::Series => (0.0, 0.05),
         Step::Volume => (0.05, 0.15),
         Step::Views => (0.15, 0.2),
@@ -207,7 +209,12 @@ impl Walked {
                 mask_sha256: mask.sha256(),
             })
             .collect();
-        Some(RecordResult { seg_series_instance_uid: None, seg_sop_instance_uid: None, segments })
+        Some(RecordResult {
+            seg_series_instance_uid: None,
+            seg_sop_instance_uid: None,
+            documents: Vec::new(),
+            segments,
+        })
     }
 }
 

@@ -21,10 +21,10 @@ const QUEUE_LENGTH: usize = 256;
 const ORDERS_MAX: usize = 64;
 
 /// Where arrivals wait.
-pub(super) type Arrivals = SyncSender<Identity>;
+pub(super) type Corrections = SyncSender<Identity>;
 
 /// The waiting line and its end.
-pub(super) fn arrivals() -> (Arrivals, Receiver<Identity>) {
+pub(super) fn corrections() -> (Corrections, Receiver<Identity>) {
     sync_channel(QUEUE_LENGTH)
 }
 
@@ -35,16 +35,16 @@ impl Orders {
         if !classes.contains(&identity.sop_class_uid.as_str()) {
             return;
         }
-        if self.shared.arrivals.try_send(identity.clone()).is_err() {
+        if self.shared.corrections.try_send(identity.clone()).is_err() {
             warn!("Too many segmentations arrive to compare them all");
         }
     }
 
     /// Looks at arrivals until the queue is gone.
-    pub(super) fn watch_arrivals(&self, waiting: Receiver<Identity>) -> std::io::Result<()> {
+    pub(super) fn watch_corrections(&self, waiting: Receiver<Identity>) -> std::io::Result<()> {
         // Weak, so that the thread ends with the last handle of the queue.
         let shared = std::sync::Arc::downgrade(&self.shared);
-        let thread = std::thread::Builder::new().name("order-arrivals".to_owned());
+        let thread = std::thread::Builder::new().name("order-corrections".to_owned());
         thread.spawn(move || {
             while let Ok(identity) = waiting.recv() {
                 let Some(shared) = shared.upgrade() else { return };
