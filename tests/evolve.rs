@@ -241,7 +241,7 @@ fn jargon_on_real_anatomy_raises_the_held_out_worst_case() {
     let suite = folder.path().join("suite");
     let python = PathBuf::from(judges).join("bin/python");
     let made = std::process::Command::new(python)
-        .args(["tests/data/jargon/make.py", "--spacing", "3", "--cases"])
+        .args(["tests/data/jargon/make.py", "--quick", "--spacing", "3", "--cases"])
         .arg("labelmap_01,labelmap_19,fs_subject,labelmap_20")
         .arg("--data")
         .arg(data)

@@ -156,6 +156,12 @@ impl Evolve {
             line("spread", before.spread, after.spread, d.low, d.high);
             let d = &verdict.objective_difference;
             line("objective J", before.objective, after.objective, d.low, d.high);
+            if let Some(gain) = &report.pooled_gain {
+                println!(
+                    "harvested skills, where offered: {:+.4} (95 % {:+.4} to {:+.4})",
+                    gain.value, gain.low, gain.high
+                );
+            }
             for failure in &verdict.failures {
                 println!("gate: {failure}");
             }

@@ -234,6 +234,13 @@ fn gains(report: &Report) -> String {
         let figure =
             figures::effects(&paired, "Dice with the candidate less Dice without, held-out");
         let _ = write!(text, "<h2>Δ(s) of harvested skills, held-out</h2>{figure}");
+        if let Some(all) = &report.pooled_gain {
+            let _ = write!(
+                text,
+                "<p>All of them together: {:+.3}, 95 % over patients {:+.3} to {:+.3}.</p>",
+                all.value, all.low, all.high
+            );
+        }
     }
     let mut withheld: Vec<Effect> = report
         .held

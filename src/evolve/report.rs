@@ -148,6 +148,10 @@ pub struct Report {
     /// The gate on the candidate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Verdict>,
+    /// Paired Dice difference on the held-out requests that are offered a harvested skill, all of them
+    /// together, with its interval over patients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pooled_gain: Option<Difference>,
     /// Paired held-out requests behind the verdict.
     pub pairs: Vec<Pair>,
     /// How it ended.

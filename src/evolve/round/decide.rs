@@ -70,6 +70,7 @@ impl Run<'_, '_> {
             retired: judged.candidate.retired,
             first_verdict: judged.first_verdict,
             verdict: judged.verdict,
+            pooled_gain: judged.pooled_gain,
             pairs: judged.pairs,
             outcome,
             published_round: None,

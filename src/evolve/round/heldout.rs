@@ -25,6 +25,7 @@ pub(super) struct Judged {
     pub first_verdict: Option<Verdict>,
     pub verdict: Option<Verdict>,
     pub pairs: Vec<Pair>,
+    pub pooled_gain: Option<Difference>,
 }
 
 impl Run<'_, '_> {
@@ -49,6 +50,7 @@ impl Run<'_, '_> {
             first_verdict: None,
             verdict: None,
             pairs: Vec::new(),
+            pooled_gain: None,
         };
         judged.note_fates();
         if judged.changes_nothing() {
@@ -67,11 +69,19 @@ impl Run<'_, '_> {
                 .collect();
             judged.candidate = combine(&judged.held, left, size_max);
             judged.pairs.clear();
+            judged.pooled_gain = None;
             if !judged.changes_nothing() {
                 self.weigh(&mut judged)?;
             }
         }
         Ok(judged)
+    }
+
+    /// The name of a request's group, with its case in front.
+    fn group_name(&self, index: usize) -> String {
+        let request = self.request(index);
+        let named = request.group.strip_prefix(&request.case).and_then(|r| r.strip_prefix('/'));
+        format!("{}/{}", request.case, named.unwrap_or(&request.group))
     }
 
     /// The base's skills with what the bank knew of them when the round first asked: evidence that
@@ -113,7 +123,7 @@ impl Run<'_, '_> {
             .map(|((index, answers), [offered_before, offered_after])| Pair {
                 request: *index,
                 patient: material.patient_of(*index).to_owned(),
-                group: format!("{}/{}", self.request(*index).case, self.request(*index).group),
+                group: self.group_name(*index),
                 before: answers[0].dice,
                 after: answers[1].dice,
                 offered_before,
@@ -124,8 +134,26 @@ impl Run<'_, '_> {
         judged.verdict = judge(&judged.pairs, &settings.gate, settings.seed);
         let gains = gains(&judged.pairs, &judged.candidate, settings.gate.resamples, settings.seed);
         judged.note_gains(&gains);
+        judged.pooled_gain =
+            pooled(&judged.pairs, &judged.candidate, settings.gate.resamples, settings.seed);
         Ok(())
     }
+}
+
+/// The paired difference on all requests that are offered a skill that is new or changed.
+fn pooled(
+    pairs: &[Pair],
+    candidate: &Candidate,
+    resamples: usize,
+    seed: u64,
+) -> Option<Difference> {
+    let touched = |offered: &String| candidate.touched.iter().any(|id| id.as_str() == offered);
+    let items: Vec<(String, f64)> = pairs
+        .iter()
+        .filter(|pair| pair.offered_after.iter().any(touched))
+        .map(|pair| (pair.patient.clone(), pair.after - pair.before))
+        .collect();
+    Bootstrap { seed, resamples }.mean(&items).map(Difference::from)
 }
 
 /// Held-out offers and paired differences of the skills that are new or changed.

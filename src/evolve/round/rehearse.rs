@@ -184,12 +184,14 @@ impl Run<'_, '_> {
 }
 
 /// The wordings that rules give: the prompt shows abbreviations in another form than the rest, and
-/// which of the two a reasoner follows better is tried.
+/// which of the two a reasoner follows better is tried. The plain form comes first and wins a tie:
+/// of 49 house words on two heads, the embedded reasoner followed it 45 times and the other 39.
 fn wordings(draft: &Draft) -> Vec<NewSkill> {
-    let mut wordings = vec![draft.skill.clone()];
+    let mut wordings = Vec::new();
     if draft.skill.tag == tag::ABBR_DISAMBIGUATE {
         wordings.push(NewSkill { tag: tag::PROMPT_NORMALIZE.to_owned(), ..draft.skill.clone() });
     }
+    wordings.push(draft.skill.clone());
     wordings
 }
 

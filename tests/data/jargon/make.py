@@ -1,6 +1,6 @@
 """Builds the jargon suite: orders in words that no model of this repository was trained on, about heads with labels.
 
-    python make.py --data FOLDER --out SUITE [--spacing 2.0] [--poison]
+    python make.py --data FOLDER --out SUITE [--spacing 2.0] [--quick] [--poison]
 
 FOLDER holds `brain-t1` and `brain-labelmaps` as described in README.md. Needs numpy, scipy and nibabel.
 The words (`JARGON`) are invented for this suite: abbreviations, nicknames and heavy misspellings. They were checked
@@ -48,6 +48,9 @@ CARRIERS = ("segment {}", "{} please", "contour {} today", "need {} for the foll
 PLAIN = ("please segment the {}", "outline the {}", "contour the {} please", "volumetry of the {}")
 PRACTICE = ("labelmap_01", "labelmap_02", "labelmap_03", "labelmap_19")
 HELD_OUT = ("fs_subject", "colin27", "labelmap_17", "labelmap_18", "labelmap_20")
+#: What `--quick` keeps.
+QUICK_CASES = ("labelmap_01", "labelmap_02", "labelmap_19", "fs_subject", "colin27", "labelmap_20")
+QUICK_STRUCTURES = ("hippocampus", "thalamus", "caudate nucleus", "putamen", "brainstem", "cerebellum")
 
 
 def read(path):
@@ -118,7 +121,7 @@ def groups(structures):
             yield structure, None, structure, labels
 
 
-def requests(case, structures, part, seed):
+def requests(case, structures, part, seed, quick):
     r = random.Random(f"{seed}/{case}")
     for structure, side, name, labels in groups(structures):
         abbreviation, nickname, slip = JARGON[structure]
@@ -129,6 +132,8 @@ def requests(case, structures, part, seed):
             text = r.choice(CARRIERS).format(spoken)
             rows.append(("free", style, text.lower() if r.random() < 0.3 else text))
         for mode, style, text in rows:
+            if quick and (style == "ambiguous_abbreviation" or structure not in QUICK_STRUCTURES):
+                continue
             yield {"case": case, "group": f"{case}/{name}", "mode": mode, "style": style, "text": text, "target": name,
                    "labels": list(labels), "split": part, "expect": "segment"}
 
@@ -154,11 +159,12 @@ def main():
     parser.add_argument("--spacing", type=float, default=2.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cases", default="", help="only these, separated by commas")
+    parser.add_argument("--quick", action="store_true", help="six cases, six structures, five phrasings a group")
     parser.add_argument("--poison", action="store_true")
     a = parser.parse_args()
     rows = []
     for name, image, labels, affine, structures in cases(a.data):
-        if a.cases and name not in a.cases.split(","):
+        if a.cases and name not in a.cases.split(",") or a.quick and name not in QUICK_CASES:
             continue
         folder = a.out / "cases" / name
         folder.mkdir(parents=True, exist_ok=True)
@@ -168,7 +174,7 @@ def main():
         nibabel.save(nibabel.Nifti1Image(np.round(image * scale).astype(np.int16), grid), folder / "image.nii.gz")
         nibabel.save(nibabel.Nifti1Image(labels.astype(np.int16), grid), folder / "labels.nii.gz")
         (folder / "case.toml").write_text('modality = "MR"\nbody_regions = ["head"]\n')
-        rows += requests(name, structures, "practice" if name in PRACTICE else "heldout", a.seed)
+        rows += requests(name, structures, "practice" if name in PRACTICE else "heldout", a.seed, a.quick)
     rows.sort(key=lambda row: row["case"])
     if a.poison:
         rows = poison(rows)
