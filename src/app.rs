@@ -12,7 +12,9 @@ use crate::config::Config;
 use crate::dicom::SopInstanceUid;
 use crate::orders::{Engine, EngineSettings, Orders, OrdersSettings, write_whole};
 use crate::reason::ReasonerSettings;
-use crate::runtime::{Bundle, DeviceSettings, MemoryLimits, MemoryPlan, Provider, RuntimeSettings, setup};
+use crate::runtime::{
+    Bundle, DeviceSettings, MemoryLimits, MemoryPlan, Provider, RuntimeSettings, setup,
+};
 use crate::segment::BackboneSettings;
 use crate::telemetry::metrics;
 

@@ -11,6 +11,7 @@ mod segment;
 mod serve;
 mod setup;
 mod suite;
+mod trace;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,6 +46,9 @@ enum Command {
     Models(models::Models),
     /// Measures the models on a suite and writes the paper's tables.
     Eval(eval::Eval),
+    /// Makes and reviews training traces from a suite.
+    #[command(subcommand)]
+    Trace(trace::Trace),
     /// Makes suites of public data sets.
     #[command(subcommand)]
     Suite(suite::Suite),
@@ -89,6 +93,7 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<Ended> {
         Command::Models(models) => models.run(&config),
         Command::Eval(eval) => eval.run(&config),
         Command::Suite(suite) => suite.run(&config),
+        Command::Trace(trace) => trace.run(&config),
         Command::Doctor => doctor::run(&config),
         Command::Openapi => Ok(Ended::Done),
     }

@@ -27,6 +27,7 @@ pub mod report;
 pub mod runner;
 pub mod scores;
 pub mod suite;
+pub mod trace;
 pub mod words;
 
 pub use error::EvalError;

@@ -222,8 +222,7 @@ impl Patches {
         let plan = Plan::new(volume, prompts.len(), &self.preprocessing, settings)?;
         let mut timings = SegmentTimings::default();
         let modality_id = self.modality_id(volume);
-        let words =
-            timed(&mut timings.embed, || self.reader.read(prompts, modality_id, cancel))?;
+        let words = timed(&mut timings.embed, || self.reader.read(prompts, modality_id, cancel))?;
         let prepared =
             timed(&mut timings.prepare, || Prepared::new(volume, &self.preprocessing, cancel))?;
         let tiling = tiles::Tiling::new(prepared.shape, &self.preprocessing);

@@ -102,13 +102,21 @@ fn every_kind_of_broken_bundle_is_refused_and_the_others_keep_serving() {
     let rename = |folder: &Path| {
         reseal(folder, "vision_encoder.onnx", |bytes| swap(bytes, "image_embeds", "image_embedz"));
     };
-    check("a wrong tensor name", &rename, &[
-        "vision_encoder.onnx has no output image_embeds",
-        "asks for output image_embeds of float (tokens, 32)",
-    ]);
+    check(
+        "a wrong tensor name",
+        &rename,
+        &[
+            "vision_encoder.onnx has no output image_embeds",
+            "asks for output image_embeds of float (tokens, 32)",
+        ],
+    );
 
     let widen = |folder: &Path| change_manifest(folder, "hidden_size = 32", "hidden_size = 48");
-    check("a wrong shape", &widen, &["vision_encoder.onnx has output image_embeds of float (?, 32)"]);
+    check(
+        "a wrong shape",
+        &widen,
+        &["vision_encoder.onnx has output image_embeds of float (?, 32)"],
+    );
 
     let deepen =
         |folder: &Path| change_manifest(folder, "deepstack_levels = 2", "deepstack_levels = 3");
@@ -148,7 +156,8 @@ fn a_bundle_that_would_not_fit_is_refused_before_loading_with_the_figures() {
     settings.memory = MemoryLimits { host_bytes: Some(300 << 10) };
     let tight = Runtime::open_with(settings.clone()).unwrap();
     let sentence = load(fixture(), &tight).err().unwrap().to_string();
-    for part in ["qwen3-vl-parity's reasoner needs", "of host memory (weights", "300.0 KiB are av"] {
+    for part in ["qwen3-vl-parity's reasoner needs", "of host memory (weights", "300.0 KiB are av"]
+    {
         assert!(sentence.contains(part), "{part} is not in: {sentence}");
     }
     settings.memory = MemoryLimits { host_bytes: Some(1 << 30) };

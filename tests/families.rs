@@ -60,14 +60,14 @@ fn bundle_of(backbone: &str, files: &[&str], others: &[(&str, &[u8])]) -> tempfi
         "name = \"tiny\"\nversion = \"1\"\nlicence = \"Apache-2.0\"\nintended_use = \"Tests.\"\n\
          training_data = \"None.\"\n",
     );
-    let from_fixture = files.iter().map(|file| (*file, std::fs::read(fixture().join(file)).unwrap()));
+    let from_fixture =
+        files.iter().map(|file| (*file, std::fs::read(fixture().join(file)).unwrap()));
     let others = others.iter().map(|(file, bytes)| (*file, bytes.to_vec()));
     for (file, bytes) in from_fixture.chain(others) {
         let (sha256, size) = (hex::encode(Sha256::digest(&bytes)), bytes.len());
         std::fs::write(folder.path().join(file), bytes).unwrap();
-        manifest += &format!(
-            "[[files]]\npath = \"{file}\"\nsha256 = \"{sha256}\"\nsize_bytes = {size}\n"
-        );
+        manifest +=
+            &format!("[[files]]\npath = \"{file}\"\nsha256 = \"{sha256}\"\nsize_bytes = {size}\n");
     }
     manifest += &format!("[backbone]\n{backbone}");
     std::fs::write(folder.path().join("manifest.toml"), manifest).unwrap();
@@ -174,13 +174,25 @@ fn a_bundle_of_the_wrong_family_or_shape_is_refused() {
         }
     };
     let sam3 = |from: &str, to: &str| SAM3.replace(from, to);
-    check(&sam3("embedding_size = 6", "embedding_size = 5"), &SAM3_FILES, &[
-        "sam3_mask_decoder.onnx has input text_features of float (1, 8, 6)",
-        "asks for input text_features of float (1, 8, 5)",
-    ]);
+    check(
+        &sam3("embedding_size = 6", "embedding_size = 5"),
+        &SAM3_FILES,
+        &[
+            "sam3_mask_decoder.onnx has input text_features of float (1, 8, 6)",
+            "asks for input text_features of float (1, 8, 5)",
+        ],
+    );
     check(&sam3("image_size = 28", "image_size = 32"), &SAM3_FILES, &["(1, 3, 28, 28)", "32"]);
-    check(&sam3("\"[PAD]\"", "\"[MASK]\""), &SAM3_FILES, &["tokenizer.json", "it has no token [MASK]"]);
-    check(&sam3("std = [0.5", "std = [0.0"), &SAM3_FILES, &["backbone.slices.std is [0.0, 0.5, 0.5]"]);
+    check(
+        &sam3("\"[PAD]\"", "\"[MASK]\""),
+        &SAM3_FILES,
+        &["tokenizer.json", "it has no token [MASK]"],
+    );
+    check(
+        &sam3("std = [0.5", "std = [0.0"),
+        &SAM3_FILES,
+        &["backbone.slices.std is [0.0, 0.5, 0.5]"],
+    );
     check(&sam3("default =", "MR ="), &SAM3_FILES, &["slices.window", "without a default"]);
     check(
         &sam3("\"sam3_mask_decoder.onnx\"", "\"sam3_image_encoder.onnx\""),
@@ -196,7 +208,11 @@ fn a_bundle_of_the_wrong_family_or_shape_is_refused() {
         &TILE_FILES,
         &["manifest.toml", "needs text_encoder or text_bank"],
     );
-    check(&resized().replace("channels = 3", "channels = 1"), &RESIZED_FILES, &["(1, 3, 16, 20, 16)"]);
+    check(
+        &resized().replace("channels = 3", "channels = 1"),
+        &RESIZED_FILES,
+        &["(1, 3, 16, 20, 16)"],
+    );
     check(&resized().replace("volume-text", "sam4"), &RESIZED_FILES, &["sam4", "volume-text"]);
 }
 
@@ -299,8 +315,7 @@ fn status_kib(key: &str) -> Option<u64> {
 #[test]
 #[ignore = "run by a_volume_larger_than_the_memory_set_aside_streams_within_it"]
 fn child_segments_a_tall_volume() {
-    let backbone =
-        wide(BackboneSettings { memory_bytes_max: CAP, ..BackboneSettings::default() });
+    let backbone = wide(BackboneSettings { memory_bytes_max: CAP, ..BackboneSettings::default() });
     let volume = tall_volume();
     let prompts = ["liver".to_owned()];
     let before = status_kib("VmRSS:").unwrap();

@@ -290,5 +290,8 @@ fn refuses_a_manifest_that_cannot_be_followed() {
     let Err(error) = Backbone::load(&bundle, &runtime, BackboneSettings::default()) else {
         panic!("a spacing of zero was accepted");
     };
-    assert!(matches!(error, SegmentError::Setting { key: "preprocessing.spacing_mm", .. }), "{error}");
+    assert!(
+        matches!(error, SegmentError::Setting { key: "preprocessing.spacing_mm", .. }),
+        "{error}"
+    );
 }

@@ -75,8 +75,7 @@ impl Segment {
         if self.text.len() > limit {
             bail!("order text has {} bytes; the limit is {limit}", self.text.len());
         }
-        let (series, volume, findings) =
-            read_input(&self.input, self.modality.as_deref(), config)?;
+        let (series, volume, findings) = read_input(&self.input, self.modality.as_deref(), config)?;
         let engine = app::engine(config)?;
         let progress = Arc::new(WalkProgress::new());
         let showing = Arc::clone(&progress);

@@ -191,8 +191,7 @@ pub fn sam3(manifest: &Sam3Manifest) -> [GraphSpec; 3] {
     let tokens = Dim::Is(manifest.text.max_tokens);
     let size = Dim::Is(manifest.slices.image_size);
     let mask = integer("attention_mask", &[Dim::One, tokens]);
-    let features =
-        float("text_features", &[Dim::One, tokens, Dim::Is(manifest.embedding_size)]);
+    let features = float("text_features", &[Dim::One, tokens, Dim::Is(manifest.embedding_size)]);
     let queries = Dim::Many("queries");
     [
         GraphSpec {
@@ -211,10 +210,7 @@ pub fn sam3(manifest: &Sam3Manifest) -> [GraphSpec; 3] {
             file: manifest.mask_decoder.clone(),
             inputs: vec![features, mask],
             outputs: vec![
-                float(
-                    "pred_masks",
-                    &[Dim::One, queries, Dim::Many("rows"), Dim::Many("columns")],
-                ),
+                float("pred_masks", &[Dim::One, queries, Dim::Many("rows"), Dim::Many("columns")]),
                 float("pred_logits", &[Dim::One, queries]),
                 float("presence_logits", &[Dim::One, Dim::One]),
             ],

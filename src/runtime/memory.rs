@@ -30,9 +30,7 @@ pub struct MemoryLimits {
 }
 
 /// What one part of a bundle takes, in bytes.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, utoipa::ToSchema,
-)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct MemoryPlan {
     /// Weights as they are computed with.
     pub weights_bytes: u64,

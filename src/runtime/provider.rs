@@ -54,10 +54,7 @@ impl DeviceSettings {
     /// The execution providers of a session, first choice first.
     ///
     /// Each fails when it cannot be had: ONNX Runtime's own habit is to go on silently without.
-    pub(super) fn execution_providers(
-        &self,
-        provider: Provider,
-    ) -> Vec<ExecutionProviderDispatch> {
+    pub(super) fn execution_providers(&self, provider: Provider) -> Vec<ExecutionProviderDispatch> {
         match provider {
             Provider::Cpu => Vec::new(),
             Provider::Cuda => vec![self.cuda()],

@@ -124,13 +124,9 @@ fn build(folder: &Path, provider: Provider) -> PathBuf {
 
 fn pinned_wheel(provider: Provider) -> Result<&'static Wheel, SetupError> {
     let (os, machine) = (std::env::consts::OS, std::env::consts::ARCH);
-    WHEELS
-        .iter()
-        .find(|w| os == "linux" && w.machine == machine && w.serves(provider))
-        .ok_or_else(|| SetupError::NoWheel {
-            machine: format!("{os} {machine}"),
-            provider: provider.name(),
-        })
+    WHEELS.iter().find(|w| os == "linux" && w.machine == machine && w.serves(provider)).ok_or_else(
+        || SetupError::NoWheel { machine: format!("{os} {machine}"), provider: provider.name() },
+    )
 }
 
 fn download(wheel: &Wheel, into: &Path) -> Result<PathBuf, SetupError> {

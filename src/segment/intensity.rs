@@ -114,8 +114,7 @@ impl Values<'_, '_> {
     /// The value of a rank, counted from 0.
     fn ranked(&self, rank: usize, upper: &[u64]) -> Result<f32, SegmentError> {
         let (half, within) = bucket_of(rank as u64, upper);
-        let lower =
-            self.histogram(|key| (key >> 16 == half).then_some(key & 0xffff))?;
+        let lower = self.histogram(|key| (key >> 16 == half).then_some(key & 0xffff))?;
         let (rest, _) = bucket_of(within, &lower);
         Ok(value_of(half << 16 | rest))
     }
@@ -194,7 +193,8 @@ mod tests {
     fn standardises_by_the_population_and_survives_a_constant_image() {
         let values = [1.0, 2.0, 3.0, 6.0];
         let found = scale(&values, Normalization::Zscore);
-        for (value, expected) in values.into_iter().zip([-1.069_045, -0.534_522_5, 0.0, 1.603_567_5])
+        for (value, expected) in
+            values.into_iter().zip([-1.069_045, -0.534_522_5, 0.0, 1.603_567_5])
         {
             close(found.apply(value), expected);
         }

@@ -154,7 +154,10 @@ impl Loader<'_> {
                 let graph = self.graph(&contract::text_encoder(file, parts.width))?;
                 let tokenizer = self.need(parts.tokenizer, "text_tokenizer")?;
                 let length = fixed(graph.input("input_ids"), 1);
-                Some((PromptTokenizer::load(self.bundle, tokenizer, parts.settings, length)?, graph))
+                Some((
+                    PromptTokenizer::load(self.bundle, tokenizer, parts.settings, length)?,
+                    graph,
+                ))
             }
             None => {
                 self.need(parts.bank, "text_encoder or text_bank")?;

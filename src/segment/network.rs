@@ -18,11 +18,7 @@ const FEATURE_COPIES: u64 = 4;
 /// The graphs of one backbone.
 pub(super) enum Network {
     /// Image encoder, prompt decoder, mask decoder.
-    Voxtell {
-        image: Graph,
-        prompt: Graph,
-        mask: Graph,
-    },
+    Voxtell { image: Graph, prompt: Graph, mask: Graph },
     /// One graph.
     VolumeText {
         segmenter: Graph,
@@ -195,10 +191,9 @@ pub(super) fn check_wiring(
 ) -> Result<(), SegmentError> {
     let given = |name: &str| before.iter().any(|graph| graph.output(name).is_some());
     match graph.inputs().iter().find(|p| !fed.contains(&p.name.as_str()) && !given(&p.name)) {
-        Some(port) => Err(SegmentError::Unwired {
-            graph: graph.name().to_owned(),
-            input: port.name.clone(),
-        }),
+        Some(port) => {
+            Err(SegmentError::Unwired { graph: graph.name().to_owned(), input: port.name.clone() })
+        }
         None => Ok(()),
     }
 }

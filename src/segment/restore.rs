@@ -64,8 +64,7 @@ impl<'a> Restorer<'a> {
             return;
         }
         // A slice of the crop lies between two of these; the upper one completes it.
-        let ready =
-            self.taps[0][self.done..].iter().take_while(|tap| tap.high <= inner).count();
+        let ready = self.taps[0][self.done..].iter().take_while(|tap| tap.high <= inner).count();
         let [_, before_rows, before_columns] = self.padding_before;
         let [_, rows, columns] = self.inner_shape;
         let (first, taps, threshold) = (self.first, &self.taps, self.threshold);

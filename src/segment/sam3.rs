@@ -282,9 +282,8 @@ impl Sweep<'_> {
     /// The highest probability of any kept query, on the slice's own pixels.
     fn highest(&self, kept: &[Array2<f32>]) -> Option<Array2<f32>> {
         let (height, width) = kept.first()?.dim();
-        let taps = |target: usize, source: usize| {
-            centred(target, source as f64 / target as f64, source)
-        };
+        let taps =
+            |target: usize, source: usize| centred(target, source as f64 / target as f64, source);
         let (rows, columns) = (taps(self.shape[0], height), taps(self.shape[1], width));
         kept.iter().map(|mask| interpolated(mask, &rows, &columns)).reduce(|mut highest, next| {
             highest.zip_mut_with(&next, |a, b| *a = if b > a || b.is_nan() { *b } else { *a });

@@ -55,7 +55,10 @@ pub(super) fn check_settings(settings: &VolumePreprocessing) -> Result<(), Segme
         return refuse("preprocessing.tile_step", settings.tile_step.to_string());
     }
     if !(settings.gaussian_sigma_scale > 0.0 && settings.gaussian_sigma_scale.is_finite()) {
-        return refuse("preprocessing.gaussian_sigma_scale", settings.gaussian_sigma_scale.to_string());
+        return refuse(
+            "preprocessing.gaussian_sigma_scale",
+            settings.gaussian_sigma_scale.to_string(),
+        );
     }
     if let Some(spacing) = settings.spacing_mm
         && !spacing.iter().all(|mm| *mm > 0.0 && mm.is_finite())

@@ -35,8 +35,7 @@ impl PromptTokenizer {
         settings: &TextSettings,
         length: Option<usize>,
     ) -> Result<Self, SegmentError> {
-        let fault =
-            |reason: String| SegmentError::Tokenizer { file: bundle.path(file), reason };
+        let fault = |reason: String| SegmentError::Tokenizer { file: bundle.path(file), reason };
         let mut tokenizer =
             Tokenizer::from_file(bundle.path(file)).map_err(|error| fault(error.to_string()))?;
         // What the file says about padding and truncation is for other hosts.
@@ -80,9 +79,9 @@ impl PromptTokenizer {
             .map_err(|error| SegmentError::Prompt { reason: error.to_string() })?;
         let mut tokens = encoding.get_ids().to_vec();
         tokens.extend(self.suffix);
-        let limit = self.length.map_or(self.settings.max_tokens, |length| {
-            length.min(self.settings.max_tokens)
-        });
+        let limit = self
+            .length
+            .map_or(self.settings.max_tokens, |length| length.min(self.settings.max_tokens));
         if tokens.len() > limit {
             let (number, token_count) = (index + 1, tokens.len());
             return Err(SegmentError::PromptTooLong { number, token_count, limit });

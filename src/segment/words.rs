@@ -159,7 +159,8 @@ impl TextEncoder {
         let found = graph.run(inputs, cancel)?.take_f32(self.output)?;
         let (expected, shape) = (vec![batch.len(), self.width], found.shape().to_vec());
         let fits = shape[0] == batch.len() && found.len() == batch.len() * self.width;
-        let rows = if fits { found.into_shape_with_order((batch.len(), self.width)).ok() } else { None };
+        let rows =
+            if fits { found.into_shape_with_order((batch.len(), self.width)).ok() } else { None };
         rows.ok_or_else(|| {
             let graph = graph.name().to_owned();
             SegmentError::OutputShape { graph, output: self.output, found: shape, expected }

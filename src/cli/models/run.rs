@@ -91,8 +91,7 @@ impl Run {
         volume: &Volume,
     ) -> anyhow::Result<Value> {
         let backbone = Backbone::load(bundle, runtime, app::backbone_settings(config))?;
-        let found =
-            backbone.segment(volume, &self.text, &Cancel::new(), &Progress::silent())?;
+        let found = backbone.segment(volume, &self.text, &Cancel::new(), &Progress::silent())?;
         let masks = self.text.iter().zip(&found.masks).zip(&found.mean_logits);
         let masks: Vec<_> = masks
             .map(|((prompt, mask), mean_logit)| {

@@ -193,14 +193,16 @@ fn ask(
     (words, settings): (&Synthesizer<'_>, &ImportSettings),
     split: Option<Split>,
 ) -> Vec<Request> {
-    let targets =
-        facts.targets.iter().filter(|(_, labels)| labels.iter().any(|l| present.contains(l)));
+    let is_here = |labels: &[u32]| labels.iter().any(|label| present.contains(label));
+    let (here, missing): (Vec<_>, Vec<_>) =
+        facts.targets.iter().partition(|(_, labels)| is_here(labels));
     let targets: Vec<(String, Vec<u32>)> =
-        targets.map(|(name, labels)| ((*name).to_owned(), labels.clone())).collect();
+        here.into_iter().map(|(name, labels)| ((*name).to_owned(), labels.clone())).collect();
     let scene = Scene {
         modality: facts.modality.to_owned(),
         body_regions: facts.body_regions.iter().map(|r| (*r).to_owned()).collect(),
         visible: targets.iter().map(|(name, _)| name.clone()).collect(),
+        absent: missing.into_iter().map(|(name, _)| (*name).to_owned()).collect(),
     };
     let plan = RequestPlan {
         case,
