@@ -17,6 +17,7 @@
 //! # Ok(()) }
 //! ```
 
+pub mod ask;
 mod error;
 pub mod evaluate;
 pub mod packed;

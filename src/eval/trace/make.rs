@@ -1,6 +1,6 @@
 //! The tuples of one case.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -45,25 +45,15 @@ pub(super) fn tuples(
     let words = Synthesizer::new(maker.vocabulary);
     let names = suite.case_names();
     let splits = splits(suite, &names, maker)?;
-    let known = all_targets(suite, &names)?;
     let mut tuples = Vec::new();
     for (index, name) in names.iter().enumerate() {
         progress.report(index as u64, names.len() as u64);
         let case = suite.case(name)?;
-        let stage = set(maker, (suite, &known), &case, &words, &splits, out)?;
+        let stage = set(maker, suite, &case, &words, &splits, out)?;
         tuples.extend(stage.tuples()?);
     }
     progress.report(names.len() as u64, names.len() as u64);
     Ok(tuples)
-}
-
-/// Every target that the suite has labels for, by name.
-fn all_targets(suite: &Suite, names: &[String]) -> Result<BTreeSet<String>, EvalError> {
-    let mut all = BTreeSet::new();
-    for name in names {
-        all.extend(suite.labels_by_name(name)?.into_keys());
-    }
-    Ok(all)
 }
 
 fn patient_of(suite: &Suite, name: &str) -> Result<String, EvalError> {
@@ -95,7 +85,7 @@ fn splits(
 
 fn set<'a>(
     maker: &'a TraceMaker<'a>,
-    (suite, known): (&Suite, &BTreeSet<String>),
+    suite: &Suite,
     case: &'a Case,
     words: &'a Synthesizer<'a>,
     splits: &BTreeMap<String, Split>,
@@ -119,7 +109,6 @@ fn set<'a>(
             centre: centre(&mask),
         });
     }
-    absent.extend(known.iter().filter(|name| !labels.contains_key(*name)).cloned());
     let patient = case.facts.patient.clone().unwrap_or_else(|| case.name.clone());
     let split = splits.get(&patient).copied().unwrap_or(Split::Practice);
     let scene = Scene {
