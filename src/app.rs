@@ -7,10 +7,15 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use crate::archive::Archive;
+use crate::bank::Bank;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dicom::SopInstanceUid;
-use crate::orders::{Engine, EngineSettings, Orders, OrdersSettings, write_whole};
+use crate::orders::worklist::{Performer, StopPerformer, Worklist};
+use crate::orders::{
+    Arrivals, Engine, EngineSettings, OrderParts, Orders, OrdersSettings, SkillPolicy, write_whole,
+};
+use crate::pacs::{Pacs, PacsOptions};
 use crate::reason::ReasonerSettings;
 use crate::runtime::{
     Bundle, DeviceSettings, MemoryLimits, MemoryPlan, Provider, RuntimeSettings, setup,
@@ -25,8 +30,18 @@ pub struct App {
     pub config: Arc<Config>,
     /// Stored studies.
     pub archive: Archive,
+    /// Skills, evidence and rounds.
+    pub bank: Bank,
     /// The order queue.
     pub orders: Orders,
+    /// The other nodes.
+    pub pacs: Pacs,
+    /// What arrives by itself, for standing orders.
+    pub arrivals: Arrivals,
+    /// The UPS-RS worklist.
+    pub worklist: Worklist,
+    /// Performs work items until the last clone is dropped.
+    pub performer: Arc<StopPerformer>,
     /// The current time.
     pub clock: Clock,
     /// What the configured bundles are, for `/api/v1/models` and readiness.
@@ -52,6 +67,8 @@ impl App {
         let path = config.storage.path.clone();
         let archive = Archive::open(&path.join("archive"), config.dicom.limits())
             .with_context(|| format!("cannot open the archive in {}", path.display()))?;
+        let bank = Bank::open(&path.join("bank"), config.bank.settings(), clock.clone())
+            .with_context(|| format!("cannot open the bank in {}", path.display()))?;
         let settings = OrdersSettings {
             path: path.join("orders"),
             queue_length: config.orders.queue_length as u64,
@@ -59,14 +76,63 @@ impl App {
             text_size_bytes_max: config.orders.text_size_bytes_max,
             deadline: config.orders.deadline(),
             attempt_count_max: config.orders.attempt_count_max,
+            skills: config.bank.offer.then(|| SkillPolicy {
+                bank: bank.clone(),
+                withhold_rate: config.bank.withhold_rate,
+                seed: config.bank.withhold_seed,
+            }),
         };
         let models = Arc::new(Models::of(engine.as_deref()));
         for bundle in &models.bundles {
             metrics::bundle_loaded(&bundle.name, &bundle.version, &bundle.provider);
         }
-        let orders = Orders::open(settings, archive.clone(), clock.clone(), engine)
+        std::fs::create_dir_all(&settings.path)
+            .with_context(|| format!("cannot make {}", settings.path.display()))?;
+        let arrivals =
+            Arrivals::open(&settings.path.join("arrivals.sqlite"), config.pacs.rules.clone())
+                .with_context(|| format!("cannot open the arrivals in {}", path.display()))?;
+        let noted = arrivals.clone();
+        let pacs = Pacs::open(PacsOptions {
+            settings: config.pacs.clone(),
+            archive: archive.clone(),
+            instance_size_bytes_max: config.dicom.instance_size_bytes_max,
+            arrivals: Arc::new(move |arrival| noted.note(arrival)),
+        })?;
+        let worklist = Worklist::open(
+            &settings.path.join("worklist.sqlite"),
+            config.worklist.clone(),
+            clock.clone(),
+        )
+        .with_context(|| format!("cannot open the worklist in {}", path.display()))?;
+        let parts = OrderParts {
+            archive: archive.clone(),
+            clock: clock.clone(),
+            pacs: Some(pacs.clone()),
+            arrivals: Some(arrivals.clone()),
+        };
+        let orders = Orders::open(settings, parts, engine)
             .with_context(|| format!("cannot open the order queue in {}", path.display()))?;
-        Ok(Self { config: Arc::new(config), archive, orders, clock, models })
+        let performer = Performer {
+            worklist: worklist.clone(),
+            orders: orders.clone(),
+            archive: archive.clone(),
+            pacs: pacs.clone(),
+            base_url: config.http.public_base_url.clone(),
+        };
+        let performer = performer.start().context("cannot start the worklist's performer")?;
+        let config = Arc::new(config);
+        Ok(Self {
+            config,
+            archive,
+            bank,
+            orders,
+            pacs,
+            arrivals,
+            worklist,
+            performer,
+            clock,
+            models,
+        })
     }
 }
 

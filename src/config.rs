@@ -12,18 +12,24 @@
 //! # Ok::<(), seer::config::ConfigError>(())
 //! ```
 
+mod bank;
 mod overlay;
+mod pacs;
 mod sections;
+mod worklist;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use bank::BankSettings;
+pub use pacs::{ArrivalRule, DicomwebNode, DimseNode, PacsSettings, Retrieve};
 pub use sections::{
     ApiKey, AuthSettings, DicomSettings, HttpSettings, LogFormat, ModelSettings, OrderSettings,
     ReasonerSettings, Role, RuntimeSettings, StorageSettings, TelemetrySettings,
 };
+pub use worklist::WorklistSettings;
 
 use crate::error::{ErrorKind, Kind};
 
@@ -41,6 +47,12 @@ pub struct Config {
     pub dicom: DicomSettings,
     /// The order queue.
     pub orders: OrderSettings,
+    /// Skills that orders are offered.
+    pub bank: BankSettings,
+    /// Other nodes.
+    pub pacs: PacsSettings,
+    /// The UPS-RS worklist.
+    pub worklist: WorklistSettings,
     /// ONNX Runtime.
     pub runtime: RuntimeSettings,
     /// Which bundles are loaded.
@@ -81,6 +93,9 @@ impl Config {
             storage: section(&mut table, "storage")?,
             dicom: section(&mut table, "dicom")?,
             orders: section(&mut table, "orders")?,
+            bank: section(&mut table, "bank")?,
+            pacs: section(&mut table, "pacs")?,
+            worklist: section(&mut table, "worklist")?,
             runtime: section(&mut table, "runtime")?,
             models: section(&mut table, "models")?,
             reasoner: section(&mut table, "reasoner")?,
@@ -102,6 +117,8 @@ impl Config {
         }
         self.check_counts()?;
         self.check_keys()?;
+        self.bank.check()?;
+        self.pacs.check()?;
         for origin in &self.http.cors_origins {
             let plausible = origin == "*" || origin.starts_with("http");
             if !plausible || http::HeaderValue::from_str(origin).is_err() {

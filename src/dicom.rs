@@ -195,6 +195,19 @@ impl fmt::Debug for Instance {
     }
 }
 
+/// Reads a data set that is no file, such as a query's identifier, after the guard has walked it.
+///
+/// # Errors
+/// The first thing that breaks its structure (PS3.5 §7) or a limit.
+pub fn read_identifier(
+    bytes: &[u8],
+    transfer_syntax_uid: &str,
+    limits: &DicomLimits,
+) -> Result<InMemDicomObject, DicomError> {
+    let form = transfer_syntax::data_set_form(transfer_syntax_uid);
+    guard::read_data_set(bytes, 0, form.encoding, limits).map(|data_set| data_set.object)
+}
+
 fn identify(
     object: &InMemDicomObject,
     transfer_syntax_uid: String,

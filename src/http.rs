@@ -12,9 +12,11 @@ mod health;
 mod media;
 mod middleware;
 mod models;
+mod nodes;
 mod orders;
 mod pages;
 mod upload;
+mod ups;
 
 use std::future::Future;
 use std::io;
@@ -50,13 +52,16 @@ struct Server {
     keys: Arc<Keys>,
     stores: Arc<Semaphore>,
     recent: Arc<dicomweb::RecentFrames>,
+    /// Event channels that may still be opened.
+    channels: Arc<Semaphore>,
 }
 
 impl Server {
     fn new(app: App) -> Self {
         let keys = Arc::new(Keys::new(&app.config.auth));
         let stores = Arc::new(Semaphore::new(STORE_UNITS as usize));
-        Self { app, keys, stores, recent: Arc::default() }
+        let channels = Arc::new(Semaphore::new(app.config.worklist.channel_count_max));
+        Self { app, keys, stores, recent: Arc::default(), channels }
     }
 
     fn settings(&self) -> &HttpSettings {
@@ -76,6 +81,8 @@ impl Server {
     tags(
         (name = "orders", description = "Free-text segmentation orders and their results"),
         (name = "dicomweb", description = "STOW-RS, QIDO-RS and WADO-RS (PS3.18)"),
+        (name = "worklist", description = "UPS-RS (PS3.18 §11)"),
+        (name = "nodes", description = "Other nodes, and results on their way to them"),
         (name = "models", description = "What is loaded"),
         (name = "operations", description = "Health, metrics and this document"),
     )
@@ -124,10 +131,18 @@ fn grouped() -> [Group; 3] {
             routes: orders::quick_routes()
                 .merge(dicomweb::quick_routes())
                 .merge(models::routes())
+                .merge(nodes::quick_routes())
+                .merge(ups::quick_routes())
                 .merge(health::guarded_routes()),
             guards: Guards::KeyAndTimeout,
         },
-        Group { routes: orders::long_routes().merge(dicomweb::long_routes()), guards: Guards::Key },
+        Group {
+            routes: orders::long_routes()
+                .merge(dicomweb::long_routes())
+                .merge(nodes::long_routes())
+                .merge(ups::long_routes()),
+            guards: Guards::Key,
+        },
     ]
 }
 

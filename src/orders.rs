@@ -4,29 +4,40 @@
 //! it is on disk. After a crash, orders that were queued or running start again; the UIDs of
 //! their results derive from the order's id, so running twice never makes two results.
 
+mod delivery;
 mod engine;
+mod fetch;
 mod nifti;
 mod outputs;
 mod pictures;
 mod queue;
 mod record;
+mod routing;
 mod run;
 mod seg;
+mod skills;
+mod standing;
 mod store;
 mod walk;
+pub mod worklist;
 
+pub use delivery::{Delivery, DeliveryQuery, DeliveryState};
 pub use engine::{Engine, EngineError, EngineSettings};
+pub use fetch::FetchStatus;
 pub use nifti::NiftiLabels;
 pub use outputs::{DocumentKind, Outputs, ResultDocument};
 pub use pictures::{keep_pictures, write_whole};
-pub use queue::{Orders, OrdersSettings};
+pub use queue::{OrderParts, Orders, OrdersSettings};
 pub use record::{
     ReasoningRecord, RecordAnswer, RecordBackbone, RecordBundle, RecordModels, RecordOrder,
     RecordResult, RecordSegment, RecordSource, RecordTarget, RecordTrace, RecordView,
     SCHEMA_VERSION,
 };
+pub use routing::Routing;
 pub use seg::{SegIdentity, write_seg};
-pub use walk::{Report, WalkError, Walked, source_of, source_of_series, walk};
+pub use skills::{OrderSkills, RecordSkill, SkillPolicy};
+pub use standing::Arrivals;
+pub use walk::{Asked, Report, WalkError, Walked, source_of, source_of_series, walk, walk_asked};
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -55,6 +66,8 @@ pub struct NewOrder {
     pub drop_empty_frames: bool,
     /// How the masks are written and what is wanted beside them.
     pub outputs: Outputs,
+    /// Where the images come from and where the result goes.
+    pub routing: Routing,
 }
 
 /// Where an order stands.
@@ -101,6 +114,8 @@ impl OrderState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
+    /// Fetching the study from another node; progress counts this step alone.
+    Fetch,
     /// Choosing and reading the series.
     Series,
     /// Decoding and stacking the frames.
@@ -119,6 +134,7 @@ impl Step {
     /// The step as a snake-case word, as clients see it.
     pub fn word(self) -> &'static str {
         match self {
+            Self::Fetch => "fetch",
             Self::Series => "series",
             Self::Volume => "volume",
             Self::Views => "views",
@@ -156,6 +172,10 @@ pub struct Order {
     pub updated_at: OffsetDateTime,
     /// How often a worker has started it.
     pub attempt_count: u32,
+    /// How far its images are, when another node keeps them.
+    pub fetch: Option<FetchStatus>,
+    /// Its result on the way to other nodes.
+    pub deliveries: Vec<Delivery>,
 }
 
 /// Why an order failed, safe to show.
@@ -251,6 +271,24 @@ pub enum OrderError {
         /// The series.
         series: SeriesUid,
     },
+    /// A node of the routing is not configured.
+    #[error("node {name} is not configured")]
+    UnknownNode {
+        /// Its name.
+        name: String,
+    },
+    /// No such delivery.
+    #[error("delivery {id} does not exist")]
+    UnknownDelivery {
+        /// Its number.
+        id: i64,
+    },
+    /// Nothing to deliver any more.
+    #[error("delivery {id} has arrived already")]
+    Delivered {
+        /// Its number.
+        id: i64,
+    },
     /// Nothing in the study can be segmented.
     #[error("study has no series to segment")]
     Unsuitable(#[from] SeriesError),
@@ -312,8 +350,10 @@ impl Kind for OrderError {
             Self::Unknown(_)
             | Self::NoArtefact { .. }
             | Self::UnknownStudy(_)
+            | Self::UnknownDelivery { .. }
             | Self::UnknownSeries { .. } => ErrorKind::NotFound,
-            Self::EmptyText => ErrorKind::Invalid,
+            Self::EmptyText | Self::UnknownNode { .. } => ErrorKind::Invalid,
+            Self::Delivered { .. } => ErrorKind::Conflict,
             Self::TextTooLong { .. } => ErrorKind::TooLarge,
             Self::QueueFull { .. } => ErrorKind::Overloaded,
             Self::KeyReused { .. }

@@ -504,7 +504,7 @@ fn instances_stored_at_the_same_time_are_committed_together() {
         (1..=24).map(|number| Slice::new(1, number).in_series(number % 3)).collect();
     std::thread::scope(|scope| {
         for slice in &slices {
-            let archive = archive.clone();
+            let (archive, root) = (archive.clone(), &root);
             scope.spawn(move || {
                 let outcome = archive.store(&slice.bytes()).expect("stored").outcome;
                 assert_eq!(outcome, Outcome::New);

@@ -574,19 +574,26 @@ mod traces {
         tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().to_owned();
-        let command = tokio::process::Command::new(env!("CARGO_BIN_EXE_seer"))
-            .args(["trace", "build", "--suite", TINY, "--wordings", "3", "--rephrase-share", "1"])
-            .args(["--rephrase-url", &url, "--rephrase-model", "some-model", "--out"])
-            .arg(&out)
-            .output()
-            .await
-            .unwrap();
+        let run = {
+            let out = out.clone();
+            move || {
+                std::process::Command::new(env!("CARGO_BIN_EXE_seer"))
+                    .args(["trace", "build", "--suite", TINY, "--wordings", "3"])
+                    .args(["--rephrase-share", "1", "--rephrase-model", "some-model"])
+                    .args(["--rephrase-url", &url, "--out"])
+                    .arg(&out)
+                    .output()
+                    .unwrap()
+            }
+        };
+        let command = tokio::task::spawn_blocking(run).await.unwrap();
         assert!(command.status.success(), "{}", String::from_utf8_lossy(&command.stderr));
         let by_model: Vec<Tuple> =
             tuples(&out).into_iter().filter(|tuple| tuple.author == "some-model").collect();
         assert_eq!(by_model.len(), 4);
         assert!(by_model.iter().all(|tuple| tuple.target == "brain"));
         let asked = asked.lock().unwrap();
+        // Three targets in each of two cases.
         assert_eq!(asked.len(), 6);
         let said = serde_json::to_string(&*asked).unwrap();
         for secret in ["head_a", "head_b", "view", "image"] {

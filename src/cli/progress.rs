@@ -54,6 +54,7 @@ impl WalkProgress {
 
 fn sentence(step: Step) -> &'static str {
     match step {
+        Step::Fetch => "Fetching the study",
         Step::Series => "Reading the series",
         Step::Volume => "Assembling the volume",
         Step::Views => "Rendering the views",

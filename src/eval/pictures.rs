@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Configuration, EvalError, Execution, Expect, Mode, Request, Runner, Scored, Suite};
 use crate::runtime::vocabulary::{Meaning, Vocabulary};
-use crate::view::{self, Overlay, overlay};
+use crate::view::{Overlay, overlay, png};
 
 /// Colour of the mask, 8-bit sRGB.
 const MASK_RGB: [u8; 3] = [255, 170, 40];
@@ -123,7 +123,7 @@ fn picture(
         },
         Overlay { mask: &mask, label: format!("found: {found}, Dice {dice:.3}"), rgb: MASK_RGB },
     ];
-    Ok(view::png(&overlay(&case.volume, &overlays)))
+    Ok(png(&overlay(&case.volume, &overlays)))
 }
 
 /// What the backbone was asked in a row.

@@ -102,6 +102,7 @@ pub struct ApiError {
     kind: &'static str,
     detail: String,
     chain: Option<String>,
+    warning: Option<&'static str>,
 }
 
 impl ApiError {
@@ -121,10 +122,14 @@ impl ApiError {
             | ErrorKind::Cancelled => None,
         };
         match hidden {
-            Some(fixed) => {
-                Self { status, kind: kind.word(), detail: fixed.to_owned(), chain: Some(detail) }
-            }
-            None => Self { status, kind: kind.word(), detail, chain: None },
+            Some(fixed) => Self {
+                status,
+                kind: kind.word(),
+                detail: fixed.to_owned(),
+                chain: Some(detail),
+                warning: None,
+            },
+            None => Self { status, kind: kind.word(), detail, chain: None, warning: None },
         }
     }
 
@@ -144,7 +149,12 @@ impl ApiError {
         kind: &'static str,
         detail: impl Into<String>,
     ) -> Self {
-        Self { status, kind, detail: detail.into(), chain: None }
+        Self { status, kind, detail: detail.into(), chain: None, warning: None }
+    }
+
+    /// The same with a `Warning` header, where DICOM wants one beside the status.
+    pub(super) fn with_warning(self, warning: &'static str) -> Self {
+        Self { warning: Some(warning), ..self }
     }
 
     pub(super) fn unsupported_media_type(found: &str, wanted: &str) -> Self {
@@ -189,6 +199,11 @@ impl ApiError {
         let headers = response.headers_mut();
         let problem_type = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, problem_type);
+        if let Some(warning) = self.warning
+            && let Ok(value) = HeaderValue::from_str(&format!("299 seer \"{warning}\""))
+        {
+            headers.insert(header::WARNING, value);
+        }
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
         }

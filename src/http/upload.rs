@@ -28,6 +28,8 @@ use paced::{EndlessHeader, Paced, Unread};
 const WRITE_BUFFER_BYTES: usize = 256 << 10;
 /// Uploads up to this size stay in memory until they are stored; larger ones go to disk at once.
 const IN_MEMORY_BYTES_MAX: usize = 4 << 20;
+/// RFC 2046 §5.1.1 allows 70 characters; Orthanc sends 73.
+const BOUNDARY_LENGTH_MAX: usize = 200;
 const TEXT_PART_BYTES_MAX: usize = 1 << 20;
 
 /// A multipart body being read.
@@ -70,7 +72,7 @@ impl Upload {
         let media = MediaType::parse(content_type);
         let boundary = media.as_ref().and_then(|media| media.parameter("boundary"));
         let boundary = boundary
-            .filter(|boundary| (1..=70).contains(&boundary.len()))
+            .filter(|boundary| (1..=BOUNDARY_LENGTH_MAX).contains(&boundary.len()))
             .ok_or_else(|| ApiError::invalid("multipart content type has no usable boundary"))?;
         let constraints =
             Constraints::new().size_limit(SizeLimit::new().whole_stream(limits.body_bytes));

@@ -1,6 +1,6 @@
 //! The durable queue and its workers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,15 +12,18 @@ use uuid::Uuid;
 
 use super::pictures;
 use super::run::{self, Concluded};
+use super::standing::Arrivals;
 use super::store::Store;
 use super::walk::WalkError;
 use super::{
     Created, Engine, NewOrder, Order, OrderError, OrderEvent, OrderFailure, OrderQuery, OrderState,
-    Step,
+    SkillPolicy, Step,
 };
+use super::{delivery, fetch};
 use crate::archive::Archive;
 use crate::clock::Clock;
 use crate::error::{ErrorKind, Kind};
+use crate::pacs::Pacs;
 use crate::series;
 use crate::telemetry::metrics;
 use crate::threads::Cancel;
@@ -43,6 +46,20 @@ pub struct OrdersSettings {
     pub deadline: Duration,
     /// How often an order may be started before it fails.
     pub attempt_count_max: u32,
+    /// Which skills orders are offered; none without it.
+    pub skills: Option<SkillPolicy>,
+}
+
+/// What the queue works with.
+pub struct OrderParts {
+    /// Stored studies.
+    pub archive: Archive,
+    /// The current time.
+    pub clock: Clock,
+    /// Other nodes; without them nothing is fetched or delivered.
+    pub pacs: Option<Pacs>,
+    /// What arrived by itself, for standing orders.
+    pub arrivals: Option<Arrivals>,
 }
 
 /// The durable queue and its workers. Cheap to clone. Methods block on SQLite: call them through
@@ -57,10 +74,13 @@ pub(super) struct Shared {
     pub(super) store: Store,
     pub(super) archive: Archive,
     pub(super) clock: Clock,
+    pub(super) pacs: Option<Pacs>,
+    /// Nodes that a delivery is on its way to.
+    pub(super) busy_nodes: Mutex<HashSet<String>>,
     pub(super) events: broadcast::Sender<OrderEvent>,
     running: Mutex<HashMap<Uuid, Cancel>>,
-    work: Condvar,
-    stopping: AtomicBool,
+    pub(super) work: Condvar,
+    pub(super) stopping: AtomicBool,
 }
 
 impl Orders {
@@ -71,10 +91,10 @@ impl Orders {
     /// When the folder or the database cannot be used.
     pub fn open(
         settings: OrdersSettings,
-        archive: Archive,
-        clock: Clock,
+        parts: OrderParts,
         engine: Option<Arc<Engine>>,
     ) -> Result<Self, OrderError> {
+        let OrderParts { archive, clock, pacs, arrivals } = parts;
         std::fs::create_dir_all(settings.path.join("artefacts"))?;
         let store = Store::open(&settings.path.join("orders.sqlite"))?;
         let (requeued, failed) = store.recover(settings.attempt_count_max, clock.now())?;
@@ -87,6 +107,8 @@ impl Orders {
             store,
             archive,
             clock,
+            pacs,
+            busy_nodes: Mutex::default(),
             events: broadcast::channel(EVENT_BACKLOG).0,
             running: Mutex::default(),
             work: Condvar::new(),
@@ -100,7 +122,29 @@ impl Orders {
                     .spawn(move || shared.serve(&engine))?;
             }
         }
-        Ok(Self { shared })
+        let orders = Self { shared };
+        orders.start_helpers(arrivals)?;
+        Ok(orders)
+    }
+
+    /// Starts the threads that fetch, deliver and watch for arrivals.
+    fn start_helpers(&self, arrivals: Option<Arrivals>) -> Result<(), OrderError> {
+        let Some(pacs) = &self.shared.pacs else { return Ok(()) };
+        let spawn = |name: String, work: fn(&Arc<Shared>, &Pacs)| {
+            let (shared, pacs) = (Arc::clone(&self.shared), pacs.clone());
+            std::thread::Builder::new().name(name).spawn(move || work(&shared, &pacs)).map(|_| ())
+        };
+        let has_nodes = !pacs.nodes().is_empty();
+        for number in 1..=if has_nodes { fetch::FETCHER_COUNT } else { 0 } {
+            spawn(format!("order-fetcher-{number}"), Shared::serve_fetches)?;
+        }
+        for number in 1..=if has_nodes { delivery::DELIVERER_COUNT } else { 0 } {
+            spawn(format!("order-deliverer-{number}"), Shared::serve_deliveries)?;
+        }
+        match arrivals {
+            Some(arrivals) => Ok(self.watch_arrivals(arrivals)?),
+            None => Ok(()),
+        }
     }
 
     /// Accepts an order; returns after it is durable.
@@ -118,10 +162,11 @@ impl Orders {
         if new.text.len() > limit_bytes {
             return Err(OrderError::TextTooLong { size_bytes: new.text.len(), limit_bytes });
         }
-        self.check_series(&new)?;
+        self.check_routing(&new)?;
+        let fetch = self.needs_fetch(&new)?;
         let now = shared.clock.now();
         let created =
-            shared.store.insert(Uuid::now_v7(), &new, now, shared.settings.queue_length)?;
+            shared.store.insert(Uuid::now_v7(), &new, now, shared.settings.queue_length, fetch)?;
         if let Created::New(order) = &created {
             shared.tell(order);
             shared.work.notify_one();
@@ -130,7 +175,7 @@ impl Orders {
     }
 
     /// Refuses what no walk could do, before anybody waits for it.
-    fn check_series(&self, new: &NewOrder) -> Result<(), OrderError> {
+    pub(super) fn check_series(&self, new: &NewOrder) -> Result<(), OrderError> {
         let mut candidates = run::candidates(&self.shared.archive, &new.study_uid)?;
         if candidates.is_empty() {
             return Err(OrderError::UnknownStudy(new.study_uid.clone()));
@@ -228,6 +273,11 @@ impl Orders {
         self.shared.store.depth()
     }
 
+    /// Whether one more order would be refused because too many wait.
+    pub fn is_full(&self) -> bool {
+        self.depth().map_or(true, |(waiting, _)| waiting >= self.shared.settings.queue_length)
+    }
+
     /// Takes no further orders from the queue. Orders that run go on to their end, or start again
     /// when the queue is opened next.
     pub fn stop(&self) {
@@ -237,7 +287,7 @@ impl Orders {
 }
 
 impl Shared {
-    fn lock_running(&self) -> MutexGuard<'_, HashMap<Uuid, Cancel>> {
+    pub(super) fn lock_running(&self) -> MutexGuard<'_, HashMap<Uuid, Cancel>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -245,7 +295,7 @@ impl Shared {
         self.settings.path.join("artefacts").join(id.to_string())
     }
 
-    fn tell(&self, order: &Order) {
+    pub(super) fn tell(&self, order: &Order) {
         // Nobody listening is fine: the database has the truth.
         let _ = self.events.send(OrderEvent {
             order_id: order.id,
@@ -298,7 +348,7 @@ impl Shared {
         .unwrap_or(Err(WalkError::Panicked));
         let finished = self.conclude(order, walked);
         self.lock_running().remove(&id);
-        match self.store.finish(&finished) {
+        match self.plan_deliveries(&finished).and_then(|()| self.store.finish(&finished)) {
             Ok(order) => {
                 let state = order.state.word();
                 metrics::order_finished(state, started.elapsed());
@@ -312,7 +362,7 @@ impl Shared {
         }
     }
 
-    fn conclude(&self, order: Order, walked: Result<Concluded, WalkError>) -> Order {
+    pub(super) fn conclude(&self, order: Order, walked: Result<Concluded, WalkError>) -> Order {
         let mut order = Order { updated_at: self.clock.now(), step: None, ..order };
         match walked {
             Ok(Concluded::Completed { result, findings }) => {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{ResultDocument, Step};
+use super::{RecordSkill, ResultDocument, Step};
 use crate::answer::{Answer, Refusal, Target};
 use crate::error::Finding;
 use crate::reason::{Decoding, Trace};
@@ -32,6 +32,9 @@ pub struct ReasoningRecord {
     pub source: RecordSource,
     /// What the reasoner was shown.
     pub views: Vec<RecordView>,
+    /// Skills that the bank brought for the order, best first, withheld ones included.
+    #[serde(default)]
+    pub skills: Vec<RecordSkill>,
     /// What the reasoner wrote.
     pub trace: RecordTrace,
     /// How the trace was decoded.

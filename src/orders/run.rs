@@ -10,7 +10,8 @@ use super::outputs::{Results, Wanted, write_results};
 use super::pictures::keep_pictures;
 use super::queue::Shared;
 use super::record::{ReasoningRecord, RecordOrder, note_seconds};
-use super::walk::{Report, WalkError, Walked, begin, source_of_series, walk};
+use super::skills::{self, OrderSkills};
+use super::walk::{Asked, Report, WalkError, Walked, begin, source_of_series, walk_asked};
 use super::{Engine, Order, OrderError, OrderResult, ResultDocument, Step};
 use crate::answer::{Answer, Refusal};
 use crate::archive::{Archive, ArchiveError, Scope};
@@ -52,13 +53,21 @@ pub(super) fn run_order(
     let [slices, rows, columns] = volume.geometry.shape();
     info!(slices, rows, columns, "Assembled a volume of {slices} slices");
 
-    let mut walked = walk(engine, &volume, &order.new.text, cancel, &report)?;
+    let text = &order.new.text;
+    let policy = shared.settings.skills.as_ref();
+    let skills = policy.map(|p| OrderSkills::choose(p, id, text, (engine, &series, &volume)));
+    let skills = skills.unwrap_or_default();
+    let asked = Asked { text, skills: &skills };
+    let mut walked = walk_asked(engine, &volume, asked, cancel, &report)?;
     findings.append(&mut walked.findings);
     walked.findings = findings;
     walked.seconds.append(&mut seconds);
 
     cancel.check()?;
     begin(&report, Step::Store);
+    if let Some(policy) = policy {
+        skills::remember(policy, &skills, (id, shared.clock.now()), &walked);
+    }
     info_span!("store").in_scope(|| conclude(shared, engine, order, &series, &volume, walked))
 }
 

@@ -9,6 +9,8 @@ use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::delivery;
+use super::routing::{self, Fetch};
 use super::{Created, NewOrder, Order, OrderError, OrderQuery, OrderResult, OrderState, Step};
 use crate::dicom::{SeriesUid, SopInstanceUid, StudyUid};
 
@@ -60,10 +62,12 @@ impl Store {
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.execute_batch(SCHEMA)?;
         add_missing_columns(&connection)?;
+        connection.execute_batch(routing::SCHEMA)?;
+        connection.execute_batch(delivery::SCHEMA)?;
         Ok(Self { connection: Mutex::new(connection) })
     }
 
-    fn with<T>(
+    pub(super) fn with<T>(
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T, OrderError>,
     ) -> Result<T, OrderError> {
@@ -81,13 +85,17 @@ impl Store {
         new: &NewOrder,
         now: OffsetDateTime,
         queue_length: u64,
+        fetch: Fetch,
     ) -> Result<Created, OrderError> {
         self.with(|connection| {
             let transaction = connection.transaction()?;
             if let Some(key) = &new.idempotency_key {
                 let known = transaction
                     .query_row(
-                        &format!("SELECT {COLUMNS} FROM orders WHERE idempotency_key = ?1"),
+                        &format!(
+                            "SELECT {COLUMNS}, {} FROM orders WHERE idempotency_key = ?1",
+                            routing::COLUMNS
+                        ),
                         [key],
                         read_order,
                     )
@@ -124,6 +132,7 @@ impl Store {
                     json(&new.outputs)?,
                 ],
             )?;
+            routing::insert(&transaction, id, &new.routing, fetch)?;
             let order = select(&transaction, id)?;
             transaction.commit()?;
             Ok(Created::New(order))
@@ -146,7 +155,8 @@ impl Store {
                 |row| count(row, 0),
             )?;
             let mut statement = connection.prepare(&format!(
-                "SELECT {COLUMNS} FROM orders {filter} ORDER BY sequence DESC LIMIT ?3 OFFSET ?4"
+                "SELECT {COLUMNS}, {} FROM orders {filter} ORDER BY sequence DESC LIMIT ?3 OFFSET ?4",
+                routing::COLUMNS
             ))?;
             let orders = statement
                 .query_map(
@@ -165,7 +175,8 @@ impl Store {
                 .query_row(
                     "UPDATE orders SET state = 'running', progress = 0, step = NULL, \
                      updated_at = ?1, attempt_count = attempt_count + 1 WHERE sequence = \
-                     (SELECT sequence FROM orders WHERE state = 'queued' \
+                     (SELECT sequence FROM orders WHERE state = 'queued' AND NOT EXISTS (SELECT 1 \
+                      FROM order_routing r WHERE r.id = orders.id AND r.fetch = 'wanted') \
                       ORDER BY priority DESC, sequence LIMIT 1) RETURNING id",
                     [milliseconds(now)],
                     |row| row.get(0),
@@ -317,14 +328,14 @@ fn add_missing_columns(connection: &Connection) -> Result<(), OrderError> {
 }
 
 /// SQLite's integers are signed; a count is not.
-fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+pub(super) fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     Ok(row.get::<_, i64>(column)?.unsigned_abs())
 }
 
-fn select(connection: &Connection, id: Uuid) -> Result<Order, OrderError> {
+pub(super) fn select(connection: &Connection, id: Uuid) -> Result<Order, OrderError> {
     connection
         .query_row(
-            &format!("SELECT {COLUMNS} FROM orders WHERE id = ?1"),
+            &format!("SELECT {COLUMNS}, {} FROM orders WHERE id = ?1", routing::COLUMNS),
             [id.to_string()],
             read_order,
         )
@@ -343,7 +354,10 @@ fn read_order(row: &Row<'_>) -> rusqlite::Result<Order> {
         }),
         _ => None,
     };
+    let routing::Way { routing, fetch, deliveries } = routing::read(row)?;
     Ok(Order {
+        fetch,
+        deliveries,
         id: Uuid::parse_str(&row.get::<_, String>("id")?).map_err(broken)?,
         new: NewOrder {
             study_uid: StudyUid::parse(&row.get::<_, String>("study_uid")?).map_err(broken)?,
@@ -356,6 +370,7 @@ fn read_order(row: &Row<'_>) -> rusqlite::Result<Order> {
             idempotency_key: row.get("idempotency_key")?,
             drop_empty_frames: row.get("drop_empty")?,
             outputs: from_json(&row.get::<_, String>("outputs")?)?,
+            routing,
         },
         state: from_word(&row.get::<_, String>("state")?)?,
         step: uid("step")?.map(|text| from_word(&text)).transpose()?,
@@ -370,15 +385,15 @@ fn read_order(row: &Row<'_>) -> rusqlite::Result<Order> {
     })
 }
 
-fn broken(error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+pub(super) fn broken(error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
 }
 
-fn parse_id(text: &str) -> Result<Uuid, OrderError> {
+pub(super) fn parse_id(text: &str) -> Result<Uuid, OrderError> {
     Uuid::parse_str(text).map_err(|error| broken(error).into())
 }
 
-fn from_word<T: DeserializeOwned>(text: &str) -> rusqlite::Result<T> {
+pub(super) fn from_word<T: DeserializeOwned>(text: &str) -> rusqlite::Result<T> {
     serde_json::from_value(serde_json::Value::String(text.to_owned())).map_err(broken)
 }
 
@@ -386,14 +401,14 @@ fn json(value: &impl Serialize) -> Result<String, OrderError> {
     Ok(serde_json::to_string(value)?)
 }
 
-fn from_json<T: DeserializeOwned>(text: &str) -> rusqlite::Result<T> {
+pub(super) fn from_json<T: DeserializeOwned>(text: &str) -> rusqlite::Result<T> {
     serde_json::from_str(text).map_err(broken)
 }
 
-fn milliseconds(at: OffsetDateTime) -> i64 {
+pub(super) fn milliseconds(at: OffsetDateTime) -> i64 {
     (at.unix_timestamp_nanos() / 1_000_000) as i64
 }
 
-fn from_milliseconds(value: i64) -> rusqlite::Result<OffsetDateTime> {
+pub(super) fn from_milliseconds(value: i64) -> rusqlite::Result<OffsetDateTime> {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(value) * 1_000_000).map_err(broken)
 }

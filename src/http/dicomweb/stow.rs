@@ -16,6 +16,7 @@ use crate::http::Server;
 use crate::http::error::ApiError;
 use crate::http::extract::{ScopePath, base_url, header_text};
 use crate::http::media::MediaType;
+use crate::http::nodes;
 use crate::http::upload::{self, Received, Upload};
 
 /// Instances of one request that are stored at the same time, while the next is received; their
@@ -179,7 +180,10 @@ async fn store(
     only_study: Option<StudyUid>,
 ) -> Result<Stored, Failure> {
     match upload::store(server, upload, only_study).await {
-        Ok(Ok(stored)) => Ok(stored),
+        Ok(Ok(stored)) => match nodes::note_arrival(server, &stored).await {
+            Ok(()) => Ok(stored),
+            Err(error) => Err(Failure::ours(&error)),
+        },
         Ok(Err(error)) => Err(Failure::of(error)),
         // A panic in the parser costs this instance only.
         Err(error) => Err(Failure::ours(&error)),

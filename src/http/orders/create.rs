@@ -127,6 +127,8 @@ async fn read_form(
         segmentation_type: SegmentationType::default(),
         structured_report: false,
         key_images: false,
+        source: None,
+        deliver_to: Vec::new(),
     };
     let mut of_files: Option<StudyUid> = None;
     while let Some(field) = upload.next().await? {
@@ -149,6 +151,7 @@ async fn read_form(
             "key_images" => {
                 request.key_images = parse("key_images", &upload.text(field).await?)?;
             }
+            "deliver_to" => request.deliver_to.push(upload.text(field).await?),
             "file" => {
                 let received = upload.spool(server, field).await?;
                 of_files = Some(store(server, received, of_files).await?);

@@ -10,7 +10,10 @@ use crate::dicom::{SeriesUid, StudyUid};
 use crate::dicom_seg::SegmentationType;
 use crate::error::Finding;
 use crate::http::error::ApiError;
-use crate::orders::{NewOrder, Order, OrderFailure, OrderState, Outputs, ResultDocument, Step};
+use crate::orders::{
+    Delivery, FetchStatus, NewOrder, Order, OrderFailure, OrderState, Outputs, ResultDocument,
+    Routing, Step,
+};
 
 /// A request to segment something in a stored study.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
@@ -40,6 +43,13 @@ pub(super) struct OrderRequest {
     /// Also store key images: the best slices as key objects, and a picture of the masks.
     #[serde(default)]
     pub(super) key_images: bool,
+    /// The node to fetch the study from; when absent, a study that is not stored here is looked
+    /// for on every node.
+    #[serde(default)]
+    pub(super) source: Option<String>,
+    /// Nodes that get the result, besides those that get every result.
+    #[serde(default)]
+    pub(super) deliver_to: Vec<String>,
 }
 
 impl OrderRequest {
@@ -57,6 +67,7 @@ impl OrderRequest {
                 structured_report: self.structured_report,
                 key_images: self.key_images,
             },
+            routing: Routing { source: self.source, deliver_to: self.deliver_to },
         })
     }
 }
@@ -109,6 +120,18 @@ pub(super) struct OrderView {
     updated_at: OffsetDateTime,
     /// How often it was started.
     attempt_count: u32,
+    /// The node to fetch the study from, when one was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+    /// How far the study is, when another node keeps it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fetch: Option<FetchStatus>,
+    /// The nodes that the order sends its result to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    deliver_to: Vec<String>,
+    /// Its result on the way to other nodes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    deliveries: Vec<Delivery>,
     /// Where to go on from here.
     links: Links,
 }
@@ -191,6 +214,10 @@ impl OrderView {
             created_at: order.created_at,
             updated_at: order.updated_at,
             attempt_count: order.attempt_count,
+            source: order.new.routing.source,
+            fetch: order.fetch,
+            deliveries: order.deliveries,
+            deliver_to: order.new.routing.deliver_to,
             links,
         }
     }

@@ -25,6 +25,9 @@ pub enum WalkError {
     /// A UID we derived or stored is malformed.
     #[error("stored identity is malformed")]
     Dicom(#[from] crate::dicom::DicomError),
+    /// The images could not be fetched.
+    #[error("images cannot be fetched")]
+    Fetch(#[from] crate::pacs::PacsError),
     /// No series to segment.
     #[error("no series to segment")]
     Series(#[from] SeriesError),
@@ -70,6 +73,9 @@ impl WalkError {
             if let Some(Self::Stopped(stopped)) = error.downcast_ref::<Self>() {
                 return Some(*stopped);
             }
+            if let Some(crate::pacs::PacsError::Stopped(stopped)) = error.downcast_ref() {
+                return Some(*stopped);
+            }
             cause = error.source();
         }
         None
@@ -90,6 +96,7 @@ impl Kind for WalkError {
             Self::Stopped(_) => ErrorKind::Cancelled,
             Self::Archive(error) => error.kind(),
             Self::Dicom(error) => error.kind(),
+            Self::Fetch(error) => error.kind(),
             Self::Series(error) => error.kind(),
             Self::Volume(error) => error.kind(),
             Self::View(error) => error.kind(),
