@@ -13,6 +13,7 @@ mod segment;
 mod serve;
 mod setup;
 mod suite;
+mod trace;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -52,6 +53,9 @@ enum Command {
     Bank(bank::Bank),
     /// Measures the models on a suite and writes the paper's tables.
     Eval(eval::Eval),
+    /// Makes and reviews training traces from a suite.
+    #[command(subcommand)]
+    Trace(trace::Trace),
     /// Makes suites of public data sets.
     #[command(subcommand)]
     Suite(suite::Suite),
@@ -104,6 +108,7 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<Ended> {
         Command::Bank(bank) => bank.run(&config),
         Command::Eval(eval) => eval.run(&config),
         Command::Suite(suite) => suite.run(&config),
+        Command::Trace(trace) => trace.run(&config),
         Command::Doctor => doctor::run(&config),
         Command::Openapi | Command::Conformance => Ok(Ended::Done),
     }
