@@ -42,7 +42,7 @@ pub use bundle::Bundle;
 pub use graph::{Element, Graph, Port};
 pub use library::{Runtime, RuntimeSettings};
 pub use manifest::{BackboneManifest, Manifest, ReasonerManifest};
-pub use memory::{MemoryLimits, MemoryPlan};
+pub use memory::{MemoryLimits, MemoryPlan, Reservation};
 pub use provider::{DeviceSettings, Provider};
 pub use tensor::{Held, Inputs, Outputs, Tensor};
 pub use verify::{Check, VerifyReport, verify};

@@ -150,16 +150,17 @@ def qwen3_embedding(folder, width=48, seed=4):
     return model
 
 
-def voxtell(folder, patch=(32, 64, 96), width=48, seed=6):
+def voxtell(folder, patch=(32, 64, 96), width=48, seed=6, features=(4, 8, 8, 16, 16, 16), blocks=(1,) * 6, heads=4,
+            query=32, layers=2):
     """A VoxTell model folder (plans.json, fold_0/checkpoint_final.pth) that is not a cube; returns the network."""
     from voxtell.model.voxtell_model import VoxTellModel
 
     from export_voxtell import decoder_configs, load_model
     folder = Path(folder)
     (folder / "fold_0").mkdir(parents=True, exist_ok=True)
-    features, strides = [4, 8, 8, 16, 16, 16], [[1, 1, 1]] + [[2, 2, 2]] * 5
+    features, strides = list(features), [[1, 1, 1]] + [[2, 2, 2]] * 5
     arch = dict(n_stages=6, features_per_stage=features, conv_op="torch.nn.modules.conv.Conv3d", kernel_sizes=[[3, 3, 3]] * 6,
-                strides=strides, n_blocks_per_stage=[1] * 6, n_conv_per_stage_decoder=[1] * 5, conv_bias=True,
+                strides=strides, n_blocks_per_stage=list(blocks), n_conv_per_stage_decoder=[1] * 5, conv_bias=True,
                 norm_op="torch.nn.modules.instancenorm.InstanceNorm3d", norm_op_kwargs={"eps": 1e-5, "affine": True},
                 dropout_op=None, dropout_op_kwargs=None, nonlin="torch.nn.LeakyReLU", nonlin_kwargs={"inplace": True})
     requires = ["conv_op", "norm_op", "dropout_op", "nonlin"]
@@ -168,12 +169,12 @@ def voxtell(folder, patch=(32, 64, 96), width=48, seed=6):
 
     class Network(VoxTellModel):
         DECODER_CONFIGS = decoder_configs(features, patch, strides)
-        TRANSFORMER_NUM_LAYERS = 2
+        TRANSFORMER_NUM_LAYERS = layers
 
     import pydoc
     located = {k: pydoc.locate(v) if k in requires and v else v for k, v in arch.items()}
-    network = Network(input_channels=1, **located, decoder_layer=4, text_embedding_dim=width, num_maskformer_stages=5, num_heads=4,
-                      query_dim=32, project_to_decoder_hidden_dim=32, deep_supervision=False)
+    network = Network(input_channels=1, **located, decoder_layer=4, text_embedding_dim=width, num_maskformer_stages=5, num_heads=heads,
+                      query_dim=query, project_to_decoder_hidden_dim=query, deep_supervision=False)
     state = spread(network, seed, gain=1.0).state_dict()
     torch.save({"network_weights": state}, folder / "fold_0/checkpoint_final.pth")
     return load_model(folder)[0]

@@ -14,7 +14,7 @@ use crate::runtime::contract::{self, GraphSpec};
 use crate::runtime::manifest::{
     Average, BackboneManifest, Sam3Manifest, TextSettings, VolumeTextManifest, VoxtellManifest,
 };
-use crate::runtime::{Bundle, Graph, MemoryPlan, Port, Runtime, RuntimeError};
+use crate::runtime::{Bundle, Graph, Port, Runtime, RuntimeError};
 
 /// Loads the graphs of a bundle's backbone.
 pub(super) fn model(
@@ -23,8 +23,6 @@ pub(super) fn model(
     settings: &BackboneSettings,
 ) -> Result<Model, SegmentError> {
     let manifest = bundle.backbone()?;
-    let plan = MemoryPlan::of_backbone(bundle, !runtime.provider().has_device_memory())?;
-    runtime.check_fits(bundle, "backbone", &plan)?;
     let loader = Loader { bundle, runtime, settings };
     match manifest {
         BackboneManifest::Voxtell(manifest) => loader.voxtell(manifest),
