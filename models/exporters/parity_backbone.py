@@ -4,8 +4,12 @@
 
 The network, its text encoder and the whole host (NIfTI reader, cropping, sliding window, writer) are the
 package's and its dependencies'. Only the constructor of `VoxTellPredictor` is passed over, because it
-fixes the published sizes in code. Masks lie in `masks.bin`, a bit a voxel, at three thresholds of the
-averaged logit: 0 is the package's own answer, the others compare the logits themselves.
+fixes the published sizes in code.
+
+The package adds up logits and their Gaussian weights in half precision. Towards the border of a volume the
+weights are so small there that a logit keeps a bit or two: 0.4 becomes 0 or 1. The server sums in single
+precision. So `masks.bin`, a bit a voxel, holds for each prompt the package's own answer, and the answers of the
+same code with its two half-precision arrays in single precision, at three thresholds of the averaged logit.
 """
 import hashlib
 import json
@@ -19,6 +23,7 @@ import numpy as np
 import torch
 from nnunetv2.imageio.nibabel_reader_writer import NibabelIOWithReorient
 from nnunetv2.preprocessing.normalization.default_normalization_schemes import ZScoreNormalization
+from voxtell.inference import predictor as predictor_module
 from voxtell.inference.predictor import VoxTellPredictor
 
 import export_voxtell
@@ -79,25 +84,48 @@ def predictor(network, patch, text_encoder):
     return made
 
 
+class SinglePrecision:
+    """`torch` as the predictor's module sees it, with `half` meaning float32."""
+    half = torch.float32
+
+    def __getattr__(self, name):
+        return getattr(torch, name)
+
+
+def summed_in_single_precision(made, data, embeddings):
+    """Averaged logits by the predictor's own code with single-precision sums."""
+    gaussian = predictor_module.compute_gaussian
+    predictor_module.torch = SinglePrecision()
+    predictor_module.compute_gaussian = lambda *args, **kwargs: gaussian(*args, **{**kwargs, "dtype": torch.float32})
+    try:
+        return made.predict_sliding_window_return_logits(data, embeddings).numpy()
+    finally:
+        predictor_module.torch, predictor_module.compute_gaussian = torch, gaussian
+
+
+def overlap(a, b):
+    return (a & b).sum() / max((a | b).sum(), 1)
+
+
 def predict(made, path, prompts, folder):
-    """Masks [prompt, level, slice, row, column] in the file's own orientation, and mean logits of the masks."""
+    """Masks [prompt, 1 + level, slice, row, column] in the file's own orientation, and mean logits of the masks."""
     reader = NibabelIOWithReorient()
     image, properties = reader.read_images([str(path)])
     embeddings = made.embed_text_prompts(prompts)
     answer = made.predict_single_image(image, text_embeddings=embeddings)
     data, box, shape = made.preprocess(image)
-    logits = made.predict_sliding_window_return_logits(data, embeddings).float().numpy()
+    logits = summed_in_single_precision(made, data, embeddings)
     at_levels, means = [], []
     for index in range(len(prompts)):
-        found = []
+        whole = [answer[index]]
         for level in LEVELS:
-            whole = np.zeros(shape, np.uint8)
-            whole[tuple(slice(*b) for b in box)] = logits[index] > level
-            if level == 0:
-                assert np.array_equal(whole, answer[index]), "the package's answer is the level set at 0"
-            out = folder / "mask.nii.gz"
-            reader.write_seg(whole, str(out), properties)
-            found.append(np.asarray(nibabel.load(out).dataobj).transpose(2, 1, 0) > 0)
+            padded = np.zeros(shape, np.uint8)
+            padded[tuple(slice(*b) for b in box)] = logits[index] > level
+            whole.append(padded)
+        found = []
+        for mask in whole:
+            reader.write_seg(mask, str(folder / "mask.nii.gz"), properties)
+            found.append(np.asarray(nibabel.load(folder / "mask.nii.gz").dataobj).transpose(2, 1, 0) > 0)
         at_levels.append(found)
         means.append(float(logits[index][logits[index] > 0].mean()))
     return np.array(at_levels), means
@@ -121,7 +149,9 @@ def main():
         write_nifti(case, work / "image.nii.gz")
         masks, means = predict(made, work / "image.nii.gz", PROMPTS, work)
         share = masks.mean((2, 3, 4))
-        print(f"{case['name']}: shares {np.round(share[:, 0], 3)}, mean logits {np.round(means, 3)}", flush=True)
+        halves = [overlap(prompt[0], prompt[1]) for prompt in masks]
+        print(f"{case['name']}: shares {np.round(share[:, 0], 3)}, mean logits {np.round(means, 3)}, "
+              f"half against single precision IoU {np.round(halves, 4)}", flush=True)
         if share.min() < 0.005 or share.max() > 0.995:
             raise SystemExit("a mask is nearly empty or full")
         bits = [np.packbits(m.ravel(), bitorder="little") for prompt in masks for m in prompt]

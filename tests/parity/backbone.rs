@@ -20,11 +20,14 @@ use serde::Deserialize;
 use crate::runtime::runtime;
 use crate::segment::overlap;
 
-/// Intersection over union that masks must reach, at every threshold.
+/// Intersection over union with the predictor's masks that must be reached, at every threshold, when
+/// its code sums in single precision as ours does.
 const OVERLAP_MIN: f64 = 0.999;
-/// Mean logits may differ by this much, at a spread of about 1.5. VoxTell's host sums in half
-/// precision, which costs it three digits.
-const MEAN_LOGIT_TOLERANCE: f64 = 2e-3;
+/// The same with the package as it comes. It sums in half precision, and towards the border of a
+/// volume, where the weights are smallest, its logits keep a bit or two.
+const OVERLAP_OF_HALVES_MIN: f64 = 0.99;
+/// Mean logits may differ by this much, at a spread of about 1.5.
+const MEAN_LOGIT_TOLERANCE: f64 = 1e-3;
 
 #[derive(Deserialize)]
 struct Fixture {
@@ -107,15 +110,15 @@ impl Case {
         }
     }
 
-    /// The predictor's masks, `[prompt][level]`.
+    /// The predictor's masks, `[prompt][1 + level]`; the first is the package's own answer.
     fn masks(&self, fixture: &Fixture, packed: &[u8]) -> Vec<Vec<Vec<bool>>> {
         let count: usize = self.shape.iter().product();
         let mask = |number: usize| {
             let bytes = &packed[self.first_byte + number * count.div_ceil(8)..];
             (0..count).map(|index| bytes[index / 8] >> (index % 8) & 1 == 1).collect()
         };
-        let levels = fixture.levels.len();
-        let prompt = |prompt: usize| (0..levels).map(|l| mask(prompt * levels + l)).collect();
+        let each = fixture.levels.len() + 1;
+        let prompt = |prompt: usize| (0..each).map(|n| mask(prompt * each + n)).collect();
         (0..fixture.prompts.len()).map(prompt).collect()
     }
 }
@@ -125,7 +128,7 @@ fn masks_and_logits_are_those_of_voxtells_own_predictor() {
     let fixture = fixture();
     let packed = std::fs::read(folder().join("masks.bin")).unwrap();
     let at_levels: Vec<Backbone> = fixture.levels.iter().map(|level| backbone(*level)).collect();
-    let mut worst = 1.0_f64;
+    let (mut worst, mut worst_of_halves) = (1.0_f64, 1.0_f64);
     for case in &fixture.cases {
         let volume = case.volume(&fixture);
         let expected = case.masks(&fixture, &packed);
@@ -133,11 +136,16 @@ fn masks_and_logits_are_those_of_voxtells_own_predictor() {
             let found = segment(backbone, &volume, &fixture.prompts);
             for (prompt, mask) in found.masks.iter().enumerate() {
                 assert_eq!(mask.geometry, volume.geometry);
-                let iou = overlap(mask, &expected[prompt][level]);
+                let iou = overlap(mask, &expected[prompt][1 + level]);
                 let threshold = fixture.levels[level];
                 let what = format!("{}, prompt {prompt}, threshold {threshold}", case.name);
                 assert!(iou >= OVERLAP_MIN, "{what}: IoU {iou}");
                 worst = worst.min(iou);
+                if threshold == 0.0 {
+                    let iou = overlap(mask, &expected[prompt][0]);
+                    assert!(iou >= OVERLAP_OF_HALVES_MIN, "{what}: IoU {iou} with half sums");
+                    worst_of_halves = worst_of_halves.min(iou);
+                }
             }
             if fixture.levels[level] == 0.0 {
                 for (mean, expected) in found.mean_logits.iter().zip(&case.mean_logits) {
@@ -147,7 +155,8 @@ fn masks_and_logits_are_those_of_voxtells_own_predictor() {
             }
         }
     }
-    eprintln!("lowest IoU of {} volumes: {worst:.6}", fixture.cases.len());
+    let count = fixture.cases.len();
+    eprintln!("lowest IoU of {count} volumes: {worst:.6}; with half sums {worst_of_halves:.6}");
 }
 
 #[test]
@@ -176,15 +185,15 @@ fn the_comparison_would_notice_a_wrong_prompt_threshold_or_side() {
         let expected = case.masks(&fixture, &packed);
         let volume = case.volume(&fixture);
         let found = segment(&backbone, &volume, &fixture.prompts);
-        let iou = overlap(&found.masks[0], &expected[2][0]);
+        let iou = overlap(&found.masks[0], &expected[2][1]);
         assert!(iou < OVERLAP_MIN, "{}: another prompt has IoU {iou}", case.name);
-        let iou = overlap(&found.masks[0], &expected[0][2]);
+        let iou = overlap(&found.masks[0], &expected[0][3]);
         assert!(iou < OVERLAP_MIN, "{}: another threshold has IoU {iou}", case.name);
         let mut mirrored = volume.clone();
         mirrored.voxels.invert_axis(ndarray::Axis(2));
         mirrored.voxels = mirrored.voxels.as_standard_layout().into_owned();
         let found = segment(&backbone, &mirrored, &fixture.prompts[..1]);
-        let iou = overlap(&found.masks[0], &expected[0][0]);
+        let iou = overlap(&found.masks[0], &expected[0][1]);
         assert!(iou < OVERLAP_MIN, "{}: the mirrored volume has IoU {iou}", case.name);
     }
 }
@@ -262,7 +271,7 @@ fn an_oblique_series_in_dicom_gives_what_its_nifti_gives_and_both_what_the_predi
             (name, segment(&backbone, &volume, &fixture.prompts[..1]).masks.remove(0))
         })
         .collect();
-    let expected = &case.masks(&fixture, &packed)[0][0];
+    let expected = &case.masks(&fixture, &packed)[0][1];
     for (name, mask) in &masks {
         // Whatever way round each reader keeps its slices: compared on the formula's own grid.
         let voxels =
