@@ -241,9 +241,7 @@ impl Archive {
             let result = self.place_one(&transaction, &entry, file, placed);
             done.push((reply, result));
         }
-        for folder in &placed.folders {
-            files::sync_folder(folder).map_err(io_error("keep an instance"))?;
-        }
+        files::sync_folders(&placed.folders).map_err(io_error("keep an instance"))?;
         Ok(transaction.commit()?)
     }
 
@@ -293,9 +291,8 @@ impl Archive {
         self.check_room(placed.size_bytes + entry.size_bytes)?;
         let path = self.place_of(entry);
         let outcome = if path.exists() { Outcome::Replaced } else { Outcome::New };
-        let folder =
-            self.0.files.place(file, &entry.identity).map_err(io_error("keep an instance"))?;
-        placed.folders.insert(folder);
+        let placing = self.0.files.place(file, &entry.identity, &mut placed.folders);
+        placing.map_err(io_error("keep an instance"))?;
         placed.files.push(path);
         index::insert(writer, entry)?;
         placed.size_bytes += entry.size_bytes;
