@@ -1,6 +1,7 @@
 //! The bank: killed at any moment, rebuilt, asked over HTTP, used by orders.
 
 mod api;
+mod cli;
 mod killed;
 mod orders;
 
