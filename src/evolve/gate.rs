@@ -287,7 +287,7 @@ mod tests {
                 ("q", "b", 0.9, 0.8),
                 ("q", "b", 0.9, 0.3),
             ],
-            &["mean Dice", "worst-case Dice", "the objective"],
+            &["worst-case Dice", "the objective"],
         );
         assert_eq!(judge(&[], &GateSettings::default(), 0), None);
     }

@@ -50,7 +50,7 @@ impl Bench {
     ) -> Result<Report, EvolveError> {
         let mut ledger = Ledger::open(&self.ledger(name))?;
         let inputs = RoundInputs {
-            id: Uuid::from_u128(7),
+            id: Uuid::from_u128(name.bytes().map(u128::from).sum()),
             settings,
             material,
             vocabulary: &self.world.vocabulary,
