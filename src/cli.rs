@@ -5,6 +5,7 @@
 mod demo;
 mod doctor;
 mod models;
+mod pacs;
 mod progress;
 mod segment;
 mod serve;
@@ -41,6 +42,9 @@ enum Command {
     /// Lists or verifies model bundles.
     #[command(subcommand)]
     Models(models::Models),
+    /// Lists or asks the other nodes of the configuration.
+    #[command(subcommand)]
+    Pacs(pacs::Pacs),
     /// Prints the OpenAPI document.
     Openapi,
     /// Says what this machine has and lacks.
@@ -80,6 +84,7 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<Ended> {
         Command::Demo(demo) => demo.run(config),
         Command::Setup(setup) => setup.run(&config),
         Command::Models(models) => models.run(&config),
+        Command::Pacs(pacs) => pacs.run(&config),
         Command::Doctor => doctor::run(&config),
         Command::Openapi => Ok(Ended::Done),
     }
