@@ -7,16 +7,19 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use crate::archive::Archive;
+use crate::bank::Bank;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dicom::SopInstanceUid;
 use crate::orders::worklist::{Performer, StopPerformer, Worklist};
 use crate::orders::{
-    Arrivals, Engine, EngineSettings, OrderParts, Orders, OrdersSettings, write_whole,
+    Arrivals, Engine, EngineSettings, OrderParts, Orders, OrdersSettings, SkillPolicy, write_whole,
 };
 use crate::pacs::{Pacs, PacsOptions};
 use crate::reason::ReasonerSettings;
-use crate::runtime::{Bundle, RuntimeSettings, setup};
+use crate::runtime::{
+    Bundle, DeviceSettings, MemoryLimits, MemoryPlan, Provider, RuntimeSettings, setup,
+};
 use crate::segment::BackboneSettings;
 use crate::telemetry::metrics;
 
@@ -27,6 +30,8 @@ pub struct App {
     pub config: Arc<Config>,
     /// Stored studies.
     pub archive: Archive,
+    /// Skills, evidence and rounds.
+    pub bank: Bank,
     /// The order queue.
     pub orders: Orders,
     /// The other nodes.
@@ -62,6 +67,8 @@ impl App {
         let path = config.storage.path.clone();
         let archive = Archive::open(&path.join("archive"), config.dicom.limits())
             .with_context(|| format!("cannot open the archive in {}", path.display()))?;
+        let bank = Bank::open(&path.join("bank"), config.bank.settings(), clock.clone())
+            .with_context(|| format!("cannot open the bank in {}", path.display()))?;
         let settings = OrdersSettings {
             path: path.join("orders"),
             queue_length: config.orders.queue_length as u64,
@@ -69,6 +76,11 @@ impl App {
             text_size_bytes_max: config.orders.text_size_bytes_max,
             deadline: config.orders.deadline(),
             attempt_count_max: config.orders.attempt_count_max,
+            skills: config.bank.offer.then(|| SkillPolicy {
+                bank: bank.clone(),
+                withhold_rate: config.bank.withhold_rate,
+                seed: config.bank.withhold_seed,
+            }),
         };
         let models = Arc::new(Models::of(engine.as_deref()));
         for bundle in &models.bundles {
@@ -109,7 +121,18 @@ impl App {
         };
         let performer = performer.start().context("cannot start the worklist's performer")?;
         let config = Arc::new(config);
-        Ok(Self { config, archive, orders, pacs, arrivals, worklist, performer, clock, models })
+        Ok(Self {
+            config,
+            archive,
+            bank,
+            orders,
+            pacs,
+            arrivals,
+            worklist,
+            performer,
+            clock,
+            models,
+        })
     }
 }
 
@@ -118,24 +141,53 @@ impl App {
 /// # Errors
 /// One sentence naming the library, file, graph or folder that does not fit.
 pub fn engine(config: &Config) -> anyhow::Result<Engine> {
-    let mut runtime = RuntimeSettings::new(library(config), config.runtime.provider);
-    runtime.fall_back_to_cpu = config.runtime.allow_cpu_fallback;
-    runtime.threads = config.runtime.intra_threads;
     let device_uid = device_uid(&config.storage.path)?;
     Ok(Engine::load(&EngineSettings {
-        runtime,
+        runtime: runtime_settings(config),
         reasoner_bundle: config.models.folder.join(&config.models.reasoner),
         backbone_bundle: config.models.folder.join(&config.models.backbone),
-        reasoner: ReasonerSettings {
-            constrained: config.reasoner.constrained,
-            closed_vocabulary: config.reasoner.closed_vocabulary,
-            max_new_tokens: config.reasoner.max_new_tokens,
-            temperature: config.reasoner.temperature,
-            seed: config.reasoner.seed,
-        },
-        backbone: BackboneSettings::default(),
+        reasoner: reasoner_settings(config),
+        backbone: backbone_settings(config),
         device_uid,
     })?)
+}
+
+/// How traces are decoded, as configured.
+pub fn reasoner_settings(config: &Config) -> ReasonerSettings {
+    ReasonerSettings {
+        constrained: config.reasoner.constrained,
+        closed_vocabulary: config.reasoner.closed_vocabulary,
+        max_new_tokens: config.reasoner.max_new_tokens,
+        temperature: config.reasoner.temperature,
+        seed: config.reasoner.seed,
+    }
+}
+
+/// How the backbone runs, as configured.
+pub fn backbone_settings(config: &Config) -> BackboneSettings {
+    BackboneSettings {
+        memory_bytes_max: config.runtime.segment_memory_bytes_max,
+        embeddings_cached_max: config.runtime.embeddings_cached_max,
+        embeddings_folder: Some(config.storage.path.join("embeddings")),
+        ..BackboneSettings::default()
+    }
+}
+
+/// How ONNX Runtime is used, as configured.
+pub fn runtime_settings(config: &Config) -> RuntimeSettings {
+    let configured = &config.runtime;
+    RuntimeSettings {
+        fall_back_to_cpu: configured.allow_cpu_fallback,
+        threads: configured.intra_threads,
+        device: DeviceSettings {
+            id: configured.device_id,
+            memory_bytes_max: configured.device_memory_bytes_max,
+            tensorrt_fp16: configured.tensorrt_fp16,
+            tensorrt_cache: configured.tensorrt_cache.clone(),
+        },
+        memory: MemoryLimits { host_bytes: configured.host_memory_bytes_max },
+        ..RuntimeSettings::new(library(config), configured.provider)
+    }
 }
 
 /// The UID of this installation: made once and kept in the storage folder.
@@ -182,6 +234,10 @@ impl Models {
     }
 }
 
+fn by_role<T>(roles: &[&str], of: impl Fn(&str) -> Option<T>) -> BTreeMap<String, T> {
+    roles.iter().filter_map(|role| Some(((*role).to_owned(), of(role)?))).collect()
+}
+
 /// A loaded bundle.
 #[derive(Debug, Clone, serde::Serialize, utoipa::ToSchema)]
 pub struct LoadedBundle {
@@ -201,6 +257,10 @@ pub struct LoadedBundle {
     pub files: BTreeMap<String, String>,
     /// How many concepts its vocabulary knows.
     pub concept_count: usize,
+    /// Family by role.
+    pub families: BTreeMap<String, String>,
+    /// What each role takes in memory, in bytes.
+    pub memory: BTreeMap<String, MemoryPlan>,
 }
 
 impl LoadedBundle {
@@ -219,6 +279,11 @@ impl LoadedBundle {
                 .map(|file| (file.path.clone(), file.sha256.clone()))
                 .collect(),
             concept_count: bundle.vocabulary().concepts.len(),
+            families: by_role(roles, |role| manifest.family(role).map(str::to_owned)),
+            memory: by_role(roles, |role| {
+                // It was planned when it was loaded, so it can be planned again.
+                MemoryPlan::of(bundle, role, provider == Provider::Cpu.name()).ok()
+            }),
         }
     }
 }

@@ -13,27 +13,39 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod admit;
 mod attributes;
+mod bulk;
+mod delete;
 mod files;
+mod frames;
 mod index;
+mod metadata;
+mod metadata_cache;
+mod names;
 mod read;
 mod search;
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::UNIX_EPOCH;
 
-use tempfile::NamedTempFile;
-
-pub use attributes::{Attribute, Level, json_key};
+pub use admit::Upload;
+pub use attributes::{Attribute, Level, json_key, tag_named};
+pub use bulk::{Bulk, BulkSource};
+pub use delete::Deleted;
+pub use frames::StoredFrames;
 pub use read::{InstanceRecord, Scope, SeriesRecord};
-pub use search::{Condition, Query};
+pub use search::{Condition, Include, Query};
 
-use crate::dicom::{DicomError, DicomLimits, Identity, Instance, StudyUid};
+use crate::clock::Clock;
+use crate::dicom::{DicomError, DicomLimits, Identity, Instance};
 use crate::error::{ErrorKind, Finding, Kind};
 use files::Files;
-use index::{Entry, Index};
+use index::{Entry, Index, Received};
 
 /// The archive. Cheap to clone; methods block.
 #[derive(Clone)]
@@ -42,9 +54,37 @@ pub struct Archive(Arc<Inner>);
 struct Inner {
     files: Files,
     index: Index,
-    limits: DicomLimits,
+    settings: ArchiveSettings,
+    /// Bytes of all instances.
+    used_bytes: AtomicU64,
+    /// Instances that wait for the next commit.
+    waiting: Mutex<Vec<admit::Waiting>>,
     /// Held for as long as the archive is open, so that no second server uses the folder.
     _lock: File,
+}
+
+/// What the archive takes in and keeps.
+#[derive(Debug, Clone)]
+pub struct ArchiveSettings {
+    /// Limits that instances must keep.
+    pub limits: DicomLimits,
+    /// Most bytes of all instances together.
+    pub quota_bytes: Option<u64>,
+    /// Let an instance replace a stored one that has its UID but other bytes.
+    pub replace_instances: bool,
+    /// Tells when an instance was received.
+    pub clock: Clock,
+}
+
+impl Default for ArchiveSettings {
+    fn default() -> Self {
+        Self {
+            limits: DicomLimits::default(),
+            quota_bytes: None,
+            replace_instances: false,
+            clock: Clock::system(),
+        }
+    }
 }
 
 /// An acknowledged instance.
@@ -65,6 +105,8 @@ pub enum Outcome {
     New,
     /// The same bytes were here already.
     AlreadyStored,
+    /// Other bytes under the same UID were here; they are gone.
+    Replaced,
 }
 
 impl Archive {
@@ -75,121 +117,29 @@ impl Archive {
     /// # Errors
     /// [`ArchiveError::InUse`] when another process has it open; input and output errors.
     pub fn open(root: &Path, limits: DicomLimits) -> Result<Self, ArchiveError> {
+        Self::open_with(root, ArchiveSettings { limits, ..ArchiveSettings::default() })
+    }
+
+    /// As [`Archive::open`], with more to say about what it takes in and keeps.
+    ///
+    /// # Errors
+    /// As [`Archive::open`].
+    pub fn open_with(root: &Path, settings: ArchiveSettings) -> Result<Self, ArchiveError> {
         std::fs::create_dir_all(root).map_err(io_error("make the archive folder"))?;
         let lock = lock(root)?;
         let files = Files::open(root).map_err(io_error("make the archive folders"))?;
         let index = Index::open(&root.join("index.sqlite"))?;
-        let archive = Self(Arc::new(Inner { files, index, limits, _lock: lock }));
+        let archive = Self(Arc::new(Inner {
+            files,
+            index,
+            settings,
+            used_bytes: AtomicU64::new(0),
+            waiting: Mutex::default(),
+            _lock: lock,
+        }));
         archive.reconcile()?;
+        archive.count_used()?;
         Ok(archive)
-    }
-
-    /// A new file on the archive's own disk to receive an upload; deleted unless stored.
-    ///
-    /// # Errors
-    /// When the disk refuses.
-    pub fn spool(&self) -> Result<NamedTempFile, ArchiveError> {
-        self.0.files.spool().map_err(io_error("make a file for an upload"))
-    }
-
-    /// Stores a Part 10 file from memory; returns after it is durable.
-    ///
-    /// # Errors
-    /// As [`Archive::store_spooled`].
-    pub fn store(&self, bytes: &[u8]) -> Result<Stored, ArchiveError> {
-        let mut spooled = self.spool()?;
-        spooled.write_all(bytes).map_err(io_error("write an instance"))?;
-        self.admit(bytes, spooled, None)
-    }
-
-    /// Stores a copy of a Part 10 file; returns after it is durable.
-    ///
-    /// # Errors
-    /// As [`Archive::store_spooled`].
-    pub fn store_file(&self, path: &Path) -> Result<Stored, ArchiveError> {
-        let mut file = File::open(path).map_err(io_error("open a file to store"))?;
-        let bytes = self.read_within_limits(&mut file)?;
-        self.store(&bytes)
-    }
-
-    /// Stores an upload that was spooled; returns after it is durable.
-    ///
-    /// The same bytes again are acknowledged again. The preamble is zeroed. With `only_study`, an
-    /// instance of any other study is refused.
-    ///
-    /// # Errors
-    /// [`ArchiveError::Dicom`] when the guard or the parser refuses it,
-    /// [`ArchiveError::Conflict`] when its SOP Instance UID is known with other content,
-    /// [`ArchiveError::OtherStudy`], [`ArchiveError::TooLarge`] past the limit; input and output
-    /// errors.
-    pub fn store_spooled(
-        &self,
-        mut spooled: NamedTempFile,
-        only_study: Option<&StudyUid>,
-    ) -> Result<Stored, ArchiveError> {
-        let file = spooled.as_file_mut();
-        io::Seek::rewind(file).map_err(io_error("read an upload"))?;
-        let bytes = self.read_within_limits(file)?;
-        self.admit(&bytes, spooled, only_study)
-    }
-
-    fn read_within_limits(&self, file: &mut File) -> Result<Vec<u8>, ArchiveError> {
-        let found = file.metadata().map_err(io_error("read an instance"))?.len();
-        let max = self.0.limits.instance_size_bytes_max;
-        if found > max {
-            return Err(ArchiveError::TooLarge { found, max });
-        }
-        let mut bytes = Vec::new();
-        io::Read::read_to_end(file, &mut bytes).map_err(io_error("read an instance"))?;
-        Ok(bytes)
-    }
-
-    fn admit(
-        &self,
-        bytes: &[u8],
-        spooled: NamedTempFile,
-        only_study: Option<&StudyUid>,
-    ) -> Result<Stored, ArchiveError> {
-        let (instance, mut findings) = Instance::parse(bytes, &self.0.limits)?;
-        if !files::has_preamble(bytes) {
-            let mut stored = self.admit_rewritten(&instance, only_study)?;
-            findings.append(&mut stored.findings);
-            return Ok(Stored { findings, ..stored });
-        }
-        let identity = instance.identity().clone();
-        if only_study.is_some_and(|study| *study != identity.study) {
-            return Err(ArchiveError::OtherStudy(Box::new(identity)));
-        }
-        let sha256 = files::digest(bytes);
-        let mut writer = self.0.index.writer();
-        let outcome = match index::digest_of(&writer, identity.sop_instance.as_str())? {
-            Some(known) if known == sha256 => Outcome::AlreadyStored,
-            Some(_) => return Err(ArchiveError::Conflict(Box::new(identity))),
-            None => {
-                self.0.files.keep(spooled, &identity).map_err(io_error("keep an instance"))?;
-                let size_bytes = bytes.len() as u64;
-                index::insert(&mut writer, &Entry { instance: &instance, sha256, size_bytes })?;
-                Outcome::New
-            }
-        };
-        Ok(Stored { identity, findings, outcome })
-    }
-
-    /// Stores an instance that came without preamble or meta information as a whole Part 10 file,
-    /// so that every file of the archive is one.
-    fn admit_rewritten(
-        &self,
-        instance: &Instance,
-        only_study: Option<&StudyUid>,
-    ) -> Result<Stored, ArchiveError> {
-        let mut bytes = Vec::new();
-        let written = instance.object().write_all(&mut bytes);
-        if written.is_err() || !files::has_preamble(&bytes) {
-            return Err(ArchiveError::NoPreamble);
-        }
-        let mut spooled = self.spool()?;
-        spooled.write_all(&bytes).map_err(io_error("write an instance"))?;
-        self.admit(&bytes, spooled, only_study)
     }
 
     /// Brings index and files into agreement; the files win.
@@ -198,11 +148,12 @@ impl Archive {
         let mut rows: std::collections::HashSet<String> =
             index::all_uids(&writer)?.into_iter().collect();
         let (mut added, mut unreadable) = (0_u64, 0_u64);
+        let transaction = writer.transaction()?;
         for found in self.0.files.walk().map_err(io_error("list the archive"))? {
             if rows.remove(&found.sop_instance_uid) {
                 continue;
             }
-            match self.index_file(&mut writer, &found.path) {
+            match self.index_file(&transaction, &found.path) {
                 Ok(()) => added += 1,
                 Err(ArchiveError::Index(source)) => return Err(ArchiveError::Index(source)),
                 Err(_) => {
@@ -211,6 +162,7 @@ impl Archive {
                 }
             }
         }
+        transaction.commit()?;
         let lost: Vec<String> = rows.into_iter().collect();
         if !lost.is_empty() {
             index::forget(&mut writer, &lost)?;
@@ -226,21 +178,22 @@ impl Archive {
         Ok(())
     }
 
-    fn index_file(
-        &self,
-        writer: &mut rusqlite::Connection,
-        path: &Path,
-    ) -> Result<(), ArchiveError> {
+    fn index_file(&self, writer: &rusqlite::Connection, path: &Path) -> Result<(), ArchiveError> {
         let mut file = File::open(path).map_err(io_error("read an instance"))?;
+        let changed = file.metadata().and_then(|metadata| metadata.modified());
+        let changed = changed.ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         let bytes = self.read_within_limits(&mut file)?;
-        let (instance, _) = Instance::parse(&bytes, &self.0.limits)?;
+        let (instance, _) = Instance::parse(&bytes, &self.0.settings.limits)?;
         let identity = instance.identity();
         let place = self.0.files.path(&identity.study, &identity.series, &identity.sop_instance);
         if place != path {
             return Err(ArchiveError::Conflict(Box::new(identity.clone())));
         }
-        let sha256 = files::digest(&bytes);
-        let entry = Entry { instance: &instance, sha256, size_bytes: bytes.len() as u64 };
+        let received = Received {
+            size_bytes: bytes.len() as u64,
+            at_unix_seconds: changed.map_or(0, |time| time.as_secs().cast_signed()),
+        };
+        let entry = Entry::new(&instance, files::digest(&bytes), received);
         Ok(index::insert(writer, &entry)?)
     }
 }
@@ -286,6 +239,16 @@ pub enum ArchiveError {
     /// The SOP Instance UID is known with other content.
     #[error("an instance with this SOP Instance UID but other content is already stored")]
     Conflict(Box<Identity>),
+    /// There is no room for it.
+    #[error("storage quota of {quota} bytes leaves no room for {size} bytes, {used} are used")]
+    Full {
+        /// Size of the instance in bytes.
+        size: u64,
+        /// Bytes used.
+        used: u64,
+        /// The quota in bytes.
+        quota: u64,
+    },
     /// It belongs to another study than the request names.
     #[error("Study Instance UID of the instance differs from the one in the request")]
     OtherStudy(Box<Identity>),
@@ -296,6 +259,12 @@ pub enum ArchiveError {
         what: &'static str,
         /// The UID asked for.
         uid: String,
+    },
+    /// The instance has no bulk data at a path.
+    #[error("the instance has no bulk data at a path of {length} characters")]
+    UnknownBulk {
+        /// Length of the path.
+        length: usize,
     },
     /// Another process has the archive open.
     #[error("archive {path} is in use by another process")]
@@ -324,7 +293,8 @@ impl Kind for ArchiveError {
             Self::NoPreamble | Self::OtherStudy(_) => ErrorKind::Invalid,
             Self::TooLarge { .. } => ErrorKind::TooLarge,
             Self::Conflict(_) => ErrorKind::Conflict,
-            Self::Unknown { .. } => ErrorKind::NotFound,
+            Self::Unknown { .. } | Self::UnknownBulk { .. } => ErrorKind::NotFound,
+            Self::Full { .. } => ErrorKind::Overloaded,
             Self::InUse { .. } | Self::Io { .. } | Self::Index(_) => ErrorKind::Unavailable,
         }
     }

@@ -4,12 +4,14 @@
 
 mod demo;
 mod doctor;
+mod eval;
 mod models;
 mod pacs;
 mod progress;
 mod segment;
 mod serve;
 mod setup;
+mod suite;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,6 +47,11 @@ enum Command {
     /// Lists or asks the other nodes of the configuration.
     #[command(subcommand)]
     Pacs(pacs::Pacs),
+    /// Measures the models on a suite and writes the paper's tables.
+    Eval(eval::Eval),
+    /// Makes suites of public data sets.
+    #[command(subcommand)]
+    Suite(suite::Suite),
     /// Prints the OpenAPI document.
     Openapi,
     /// Says what this machine has and lacks.
@@ -85,6 +92,8 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<Ended> {
         Command::Setup(setup) => setup.run(&config),
         Command::Models(models) => models.run(&config),
         Command::Pacs(pacs) => pacs.run(&config),
+        Command::Eval(eval) => eval.run(&config),
+        Command::Suite(suite) => suite.run(&config),
         Command::Doctor => doctor::run(&config),
         Command::Openapi => Ok(Ended::Done),
     }

@@ -12,6 +12,7 @@
 //! # Ok::<(), seer::config::ConfigError>(())
 //! ```
 
+mod bank;
 mod overlay;
 mod pacs;
 mod sections;
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use bank::BankSettings;
 pub use pacs::{ArrivalRule, DicomwebNode, DimseNode, PacsSettings, Retrieve};
 pub use sections::{
     ApiKey, AuthSettings, DicomSettings, HttpSettings, LogFormat, ModelSettings, OrderSettings,
@@ -49,6 +51,8 @@ pub struct Config {
     pub pacs: PacsSettings,
     /// The UPS-RS worklist.
     pub worklist: WorklistSettings,
+    /// Skills that orders are offered.
+    pub bank: BankSettings,
     /// ONNX Runtime.
     pub runtime: RuntimeSettings,
     /// Which bundles are loaded.
@@ -91,6 +95,7 @@ impl Config {
             orders: section(&mut table, "orders")?,
             pacs: section(&mut table, "pacs")?,
             worklist: section(&mut table, "worklist")?,
+            bank: section(&mut table, "bank")?,
             runtime: section(&mut table, "runtime")?,
             models: section(&mut table, "models")?,
             reasoner: section(&mut table, "reasoner")?,
@@ -113,6 +118,7 @@ impl Config {
         self.check_counts()?;
         self.check_keys()?;
         self.pacs.check()?;
+        self.bank.check()?;
         for origin in &self.http.cors_origins {
             let plausible = origin == "*" || origin.starts_with("http");
             if !plausible || http::HeaderValue::from_str(origin).is_err() {

@@ -26,7 +26,9 @@ use crate::error::Finding;
 mod attributes;
 mod codec;
 mod codestream;
+mod colour;
 mod decode;
+mod detached;
 mod error;
 mod fragments;
 mod guard;
@@ -38,12 +40,17 @@ mod rle;
 mod stream;
 mod text;
 mod tolerated;
+mod transcode;
 mod transfer_syntax;
 mod uid;
 mod value;
 
 pub use attributes::Attributes;
+pub use colour::RgbFrame;
+pub use detached::FramePlaces;
 pub use error::DicomError;
+pub use transcode::{TranscodeError, is_decodable};
+pub use transfer_syntax::{TRANSFER_SYNTAXES, TransferSyntax};
 pub use uid::{SeriesUid, SopInstanceUid, StudyUid};
 
 const PIXEL_DATA: Tag = Tag(0x7FE0, 0x0010);
@@ -97,6 +104,7 @@ pub struct Instance {
     pixels: Option<pixels::PixelDescription>,
     /// Of encapsulated pixel data; a broken one is told when a frame is asked for.
     frame_index: Option<Result<fragments::FrameIndex, String>>,
+    pixel_place: Option<guard::PixelPlace>,
 }
 
 impl Instance {
@@ -105,7 +113,8 @@ impl Instance {
     /// # Errors
     /// [`DicomError`] naming the thing and the value found; never panics on any input.
     pub fn parse(bytes: &[u8], limits: &DicomLimits) -> Result<(Self, Vec<Finding>), DicomError> {
-        let part10::Part10 { object, transfer_syntax_uid, findings } = part10::read(bytes, limits)?;
+        let part10::Part10 { object, transfer_syntax_uid, findings, pixel_place } =
+            part10::read(bytes, limits)?;
         let identity = identify(&object, transfer_syntax_uid)?;
         let pixels = pixels::PixelDescription::read(&object, limits)?;
         let sequence = object.get(PIXEL_DATA).map(|element| element.value());
@@ -115,7 +124,7 @@ impl Instance {
             }
             _ => None,
         };
-        Ok((Self { identity, object, pixels, frame_index }, findings))
+        Ok((Self { identity, object, pixels, frame_index, pixel_place }, findings))
     }
 
     /// Who it is.
@@ -145,14 +154,34 @@ impl Instance {
     /// When the frame does not exist, the transfer syntax cannot be decoded, the pixels are not
     /// grey, or the codec fails (a codec's panic included).
     pub fn decode_frame(&self, number: u32) -> Result<GreyFrame, DicomError> {
-        let source = decode::Source {
+        self.source(number, None)?.decode()
+    }
+
+    /// Decodes one frame, grey or colour, to the bytes that Explicit VR Little Endian has for it.
+    /// `number` counts from 1.
+    ///
+    /// Pixels that are not compressed are given as stored. Colour that a codec gives has the
+    /// samples of a pixel together, in RGB; [`Instance::native_photometric`] says so.
+    ///
+    /// # Errors
+    /// As [`Instance::decode_frame`], but for colour.
+    pub fn native_frame(&self, number: u32) -> Result<Vec<u8>, DicomError> {
+        self.source(number, None)?.native()
+    }
+
+    fn source<'a>(
+        &'a self,
+        number: u32,
+        detached: Option<&'a [u8]>,
+    ) -> Result<decode::Source<'a>, DicomError> {
+        Ok(decode::Source {
             object: &self.object,
             description: self.pixels.as_ref().ok_or(DicomError::NoPixelData)?,
             transfer_syntax_uid: &self.identity.transfer_syntax_uid,
             frame_index: self.frame_index.as_ref(),
             number,
-        };
-        source.decode()
+            detached,
+        })
     }
 }
 
@@ -176,7 +205,7 @@ pub fn read_identifier(
     limits: &DicomLimits,
 ) -> Result<InMemDicomObject, DicomError> {
     let form = transfer_syntax::data_set_form(transfer_syntax_uid);
-    guard::read_data_set(bytes, 0, form.encoding, limits).map(|(object, _)| object)
+    guard::read_data_set(bytes, 0, form.encoding, limits).map(|read| read.object)
 }
 
 fn identify(

@@ -1,7 +1,7 @@
-//! Masks into a DICOM Segmentation, and back (PS3.3 A.51).
+//! Masks into a DICOM Segmentation, and back (PS3.3 A.51); what was measured, into a report.
 //!
-//! [`write()`] makes one BINARY Segmentation of several segments on the frames of the source
-//! series: rows, columns, spacing, orientation, positions and frame of reference are the
+//! [`write()`] makes one BINARY or LABELMAP Segmentation of several segments on the frames of the
+//! source series: rows, columns, spacing, orientation, positions and frame of reference are the
 //! source's, down to its own decimal strings. A wrong object cannot be built: everything that
 //! would make one is a [`SegError`]. The same order gives the same UIDs, so a retry never makes
 //! a second result. [`read()`] brings segmentations, ours and those of other writers, back onto a
@@ -30,12 +30,17 @@
 //! ```
 
 mod coding;
+mod content;
+mod document;
 mod elements;
 mod error;
 mod frames;
+mod key_objects;
 mod pack;
+mod pixels;
 mod placement;
 mod read;
+mod report;
 mod segments;
 mod source;
 mod validate;
@@ -49,7 +54,9 @@ use crate::runtime::vocabulary::Code;
 use crate::series::Series;
 
 pub use error::SegError;
+pub use key_objects::{Picture, write_key_image, write_key_objects};
 pub use read::{SegReader, SegmentDescription, read};
+pub use report::write_report;
 pub use write::write;
 
 /// Everything a Segmentation says.
@@ -132,6 +139,28 @@ pub struct Provenance {
     pub device_uid: String,
 }
 
+/// How the pixels say which segment they belong to (Segmentation Type, PS3.3 C.8.20.2).
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Default,
+    serde::Serialize,
+    serde::Deserialize,
+    utoipa::ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum SegmentationType {
+    /// One bit a pixel, one segment a frame; segments may overlap. The longest-supported kind.
+    #[default]
+    Binary,
+    /// The pixel's value is the segment's number, one frame a plane; no overlap. Smaller.
+    Labelmap,
+}
+
 /// Which frames are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EmptyFrames {
@@ -145,19 +174,35 @@ pub enum EmptyFrames {
 /// How a Segmentation is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SegOptions {
+    /// How the pixels say which segment they belong to.
+    pub segmentation_type: SegmentationType,
     /// Which frames are written.
     pub empty_frames: EmptyFrames,
 }
 
-/// A finished Segmentation.
+/// A finished Segmentation, report, key object selection or key image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SegObject {
+pub struct ResultObject {
+    /// (0008,0016)
+    pub sop_class_uid: &'static str,
     /// (0008,0018)
     pub sop_instance_uid: SopInstanceUid,
     /// (0020,000E)
     pub series_uid: SeriesUid,
     /// The Part 10 file, Explicit VR Little Endian.
     pub bytes: Vec<u8>,
+}
+
+impl ResultObject {
+    fn reference(&self) -> content::Reference {
+        content::Reference {
+            series_uid: self.series_uid.to_string(),
+            sop_class_uid: self.sop_class_uid.to_owned(),
+            sop_instance_uid: self.sop_instance_uid.to_string(),
+            frame_number: None,
+            segment_number: None,
+        }
+    }
 }
 
 /// One segment of a Segmentation, brought onto a series.

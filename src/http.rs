@@ -34,9 +34,16 @@ use crate::app::App;
 use crate::config::HttpSettings;
 use auth::{ApiKeyScheme, Keys};
 
-/// Instances that are parsed at the same time, whatever the number of uploads: each may need its
-/// own size in memory.
-const STORES_AT_ONCE: usize = 2;
+/// Memory that instances on their way into the archive may take together, in units; each needs its
+/// own size about twice while it is parsed.
+const STORE_UNITS: u32 = 64;
+const STORE_UNIT_BYTES: u64 = 16 << 20;
+
+/// The units for an instance of a size; one larger than all of them is stored alone.
+fn store_permits(size_bytes: u64) -> u32 {
+    let units = (size_bytes.saturating_mul(2) / STORE_UNIT_BYTES).saturating_add(1);
+    u32::try_from(units).unwrap_or(u32::MAX).min(STORE_UNITS)
+}
 
 /// What handlers share. Cheap to clone.
 #[derive(Clone)]
@@ -44,7 +51,7 @@ struct Server {
     app: App,
     keys: Arc<Keys>,
     stores: Arc<Semaphore>,
-    recent: Arc<dicomweb::RecentInstances>,
+    recent: Arc<dicomweb::RecentFrames>,
     /// Event channels that may still be opened.
     channels: Arc<Semaphore>,
 }
@@ -52,7 +59,7 @@ struct Server {
 impl Server {
     fn new(app: App) -> Self {
         let keys = Arc::new(Keys::new(&app.config.auth));
-        let stores = Arc::new(Semaphore::new(STORES_AT_ONCE));
+        let stores = Arc::new(Semaphore::new(STORE_UNITS as usize));
         let channels = Arc::new(Semaphore::new(app.config.worklist.channel_count_max));
         Self { app, keys, stores, recent: Arc::default(), channels }
     }

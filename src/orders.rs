@@ -7,12 +7,15 @@
 mod delivery;
 mod engine;
 mod fetch;
+mod nifti;
+mod outputs;
 mod pictures;
 mod queue;
 mod record;
 mod routing;
 mod run;
 mod seg;
+mod skills;
 mod standing;
 mod store;
 mod walk;
@@ -21,6 +24,8 @@ pub mod worklist;
 pub use delivery::{Delivery, DeliveryQuery, DeliveryState};
 pub use engine::{Engine, EngineError, EngineSettings};
 pub use fetch::FetchStatus;
+pub use nifti::NiftiLabels;
+pub use outputs::{DocumentKind, Outputs, ResultDocument};
 pub use pictures::{keep_pictures, write_whole};
 pub use queue::{OrderParts, Orders, OrdersSettings};
 pub use record::{
@@ -30,8 +35,9 @@ pub use record::{
 };
 pub use routing::Routing;
 pub use seg::{SegIdentity, write_seg};
+pub use skills::{OrderSkills, RecordSkill, SkillPolicy};
 pub use standing::Arrivals;
-pub use walk::{Report, WalkError, Walked, source_of, source_of_series, walk};
+pub use walk::{Asked, Report, WalkError, Walked, source_of, source_of_series, walk, walk_asked};
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -60,6 +66,8 @@ pub struct NewOrder {
     pub drop_empty_frames: bool,
     /// Where the images come from and where the result goes.
     pub routing: Routing,
+    /// How the masks are written and what is wanted beside them.
+    pub outputs: Outputs,
 }
 
 /// Where an order stands.
@@ -188,6 +196,8 @@ pub struct OrderResult {
     pub seg_series_uid: SeriesUid,
     /// SOP Instance UID of the SEG.
     pub seg_sop_instance_uid: SopInstanceUid,
+    /// What was made beside it.
+    pub documents: Vec<ResultDocument>,
 }
 
 /// A change of an order, for subscribers.
@@ -304,6 +314,14 @@ pub enum OrderError {
         /// Its state.
         state: String,
     },
+    /// Only a completed order has one.
+    #[error("order {id} has no segmentation, it is {state}")]
+    NoSegmentation {
+        /// The order.
+        id: Uuid,
+        /// Its state.
+        state: String,
+    },
     /// The record is written when the order is completed or refused.
     #[error("order {id} is {state} and has no reasoning record")]
     NoRecord {
@@ -338,9 +356,10 @@ impl Kind for OrderError {
             Self::Delivered { .. } => ErrorKind::Conflict,
             Self::TextTooLong { .. } => ErrorKind::TooLarge,
             Self::QueueFull { .. } => ErrorKind::Overloaded,
-            Self::KeyReused { .. } | Self::AlreadyFinal { .. } | Self::NoRecord { .. } => {
-                ErrorKind::Conflict
-            }
+            Self::KeyReused { .. }
+            | Self::AlreadyFinal { .. }
+            | Self::NoSegmentation { .. }
+            | Self::NoRecord { .. } => ErrorKind::Conflict,
             Self::Archive(error) => error.kind(),
             Self::Unsuitable(error) => error.kind(),
             Self::Database(_) | Self::Malformed(_) | Self::Io(_) => ErrorKind::Internal,

@@ -21,6 +21,7 @@
 //! # }
 //! ```
 
+mod ahead;
 pub mod constraint;
 pub mod decode;
 pub mod grammar;
@@ -29,7 +30,7 @@ pub mod picture;
 pub mod positions;
 pub mod prompt;
 pub mod reasoner;
-mod resize;
+pub(crate) mod resize;
 pub mod sample;
 pub mod trace;
 
@@ -70,6 +71,10 @@ pub struct Decoding {
     pub token_count: usize,
     /// Mean log-probability of the tokens written, under the unmasked distribution.
     pub mean_log_probability: f64,
+    /// Natural log-probability of each token written, under the unmasked distribution. Absent in
+    /// records of older servers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log_probabilities: Vec<f32>,
     /// `stop` or `length`.
     pub finish_reason: String,
     /// Whether the grammar constrained decoding.

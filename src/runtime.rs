@@ -24,7 +24,10 @@ pub mod contract;
 pub mod graph;
 pub mod library;
 pub mod manifest;
+pub mod memory;
+mod onnx;
 mod owner;
+mod provider;
 pub mod setup;
 pub mod tensor;
 pub mod verify;
@@ -39,30 +42,10 @@ pub use bundle::Bundle;
 pub use graph::{Element, Graph, Port};
 pub use library::{Runtime, RuntimeSettings};
 pub use manifest::{BackboneManifest, Manifest, ReasonerManifest};
+pub use memory::{MemoryLimits, MemoryPlan};
+pub use provider::{DeviceSettings, Provider};
 pub use tensor::{Held, Inputs, Outputs, Tensor};
 pub use verify::{Check, VerifyReport, verify};
-
-/// Where graphs run.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Provider {
-    /// ONNX Runtime's CPU execution provider.
-    Cpu,
-    /// ONNX Runtime's CUDA execution provider.
-    Cuda,
-}
-
-impl Provider {
-    /// The name that records and metrics carry.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Cpu => "cpu",
-            Self::Cuda => "cuda",
-        }
-    }
-}
 
 /// Why graphs cannot be loaded or run.
 #[derive(Debug, thiserror::Error)]
@@ -140,6 +123,24 @@ pub enum RuntimeError {
         /// The file's value.
         found: String,
     },
+    /// A part of a bundle needs more memory than there is.
+    #[error(
+        "bundle {bundle}'s {part} needs {needed} of {place} memory ({plan}), but {available} are available"
+    )]
+    TooLarge {
+        /// The bundle's name.
+        bundle: String,
+        /// `reasoner` or `backbone`.
+        part: &'static str,
+        /// `host` or `device`.
+        place: &'static str,
+        /// The sum, with its unit.
+        needed: String,
+        /// What it consists of.
+        plan: String,
+        /// What there is, with its unit.
+        available: String,
+    },
     /// A bundle lacks the part asked of it.
     #[error("bundle {bundle} has no [{part}]")]
     PartMissing {
@@ -199,6 +200,7 @@ impl Kind for RuntimeError {
             | Self::Malformed { .. }
             | Self::FileDiffers { .. }
             | Self::PartMissing { .. }
+            | Self::TooLarge { .. }
             | Self::Load { .. }
             | Self::GraphDiffers { .. } => ErrorKind::Unavailable,
             Self::Run { .. } => ErrorKind::Internal,

@@ -10,11 +10,13 @@ mod resize;
 mod slice;
 mod window;
 
-pub use overlay::{Overlay, overlay};
+pub use overlay::{Overlay, overlay, png};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+
+use ndarray::Array2;
 
 use crate::error::{ErrorKind, Kind};
 use crate::geometry::{Affine, PatientPoint, ViewPoint};
@@ -183,6 +185,18 @@ fn render_one(
         pixels,
         view_to_patient,
     }
+}
+
+/// Slice `index` of a plane in 8-bit grey `[row, column]`, in the order and the sense in which it is
+/// displayed, windowed but neither gamma-corrected nor resized.
+///
+/// # Panics
+/// When the volume has no such slice.
+pub fn grey_slice(volume: &Volume, plane: Plane, index: usize, window: Window) -> Array2<u8> {
+    let slices = Slices::of(volume, plane);
+    let slice = slices.slice(index);
+    let scale = GreyScale::of(window, 1.0, slice);
+    slice.mapv(|value| scale.grey(value))
 }
 
 /// How values become grey.

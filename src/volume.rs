@@ -72,3 +72,15 @@ pub fn assemble(series: &Series) -> Result<(Volume, Vec<Finding>), VolumeError> 
 pub fn onto_source(mask: &Mask, series: &Series) -> Result<Array3<bool>, VolumeError> {
     assemble::onto_source(mask, series)
 }
+
+/// Brings labels on the frames of a series, `[frame, row, column]`, onto the grid of its volume
+/// without decoding a pixel: the inverse of [`onto_source`], by the nearest frame.
+///
+/// # Errors
+/// [`VolumeError::TooFewSlices`]; geometry that makes no grid.
+pub fn onto_grid<T: Clone>(
+    on_frames: &Array3<T>,
+    series: &Series,
+) -> Result<(Array3<T>, VolumeGeometry), VolumeError> {
+    assemble::onto_grid(on_frames, series)
+}

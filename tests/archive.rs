@@ -5,7 +5,10 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use seer::archive::{Archive, ArchiveError, Attribute, Condition, Level, Outcome, Query, Scope};
+use seer::archive::{
+    Archive, ArchiveError, ArchiveSettings, Attribute, Condition, Include, Level, Outcome, Query,
+    Scope,
+};
 use seer::dicom::{DicomLimits, SeriesUid, StudyUid};
 use seer::error::{ErrorKind, Kind};
 
@@ -38,7 +41,8 @@ fn query(level: Level, conditions: &[(&str, &str)]) -> Query {
         value: (*value).to_owned(),
     });
     let conditions = conditions.collect();
-    Query { level, study: None, series: None, conditions, limit: 100, offset: 0 }
+    let include = Include::Indexed;
+    Query { level, study: None, series: None, conditions, include, limit: 100, offset: 0 }
 }
 
 #[test]
@@ -323,16 +327,217 @@ fn pages_neither_overlap_nor_skip() {
 }
 
 #[test]
-fn metadata_has_every_attribute_but_the_pixels() {
+fn metadata_has_every_attribute_and_tells_where_the_pixels_are() {
     let root = folder();
     let archive = open(root.path());
     let slice = Slice::new(1, 1);
     archive.store(&slice.bytes()).expect("stored");
-    let metadata = archive.metadata(&Scope::study(study(&slice))).expect("metadata");
+    let metadata =
+        archive.metadata(&Scope::study(study(&slice)), "http://here/dicom-web").expect("metadata");
     let json: serde_json::Value = serde_json::from_str(&metadata[0]).expect("JSON");
     assert_eq!(json["00200037"]["Value"], serde_json::json!([-0.8, 0.6, 0, -0.6, -0.8, 0]));
     assert_eq!(json["00280030"]["Value"], serde_json::json!([0.5, 0.75]));
     assert_eq!(json["00200013"]["Value"], serde_json::json!([1]));
     assert_eq!(json["00083002"]["Value"][0], "1.2.840.10008.1.2.1");
-    assert!(json.get("7FE00010").is_none() && json.get("00020010").is_none());
+    let url = json["7FE00010"]["BulkDataURI"].as_str().expect("URL of the pixels");
+    let study = format!("http://here/dicom-web/studies/{}/series/", slice.study);
+    assert!(url.starts_with(&study) && url.ends_with("/bulkdata/7FE00010"), "{url}");
+    assert!(json.get("00020010").is_none());
+}
+
+#[test]
+fn names_are_found_by_words_and_sounds() {
+    let root = folder();
+    let archive = open(root.path());
+    let mut other = Slice::new(2, 1);
+    other.patient_name = "Müller^Hans=山田^太郎=やまだ^たろう".into();
+    for slice in [Slice::new(1, 1), other] {
+        archive.store(&slice.bytes()).expect("stored");
+    }
+    let check = |value: &str, expected: usize| {
+        let attribute = Attribute::find("PatientName").expect("indexed");
+        let condition = Condition::Fuzzy { attribute, value: value.to_owned() };
+        for level in [Level::Study, Level::Series, Level::Instance] {
+            let query = Query { conditions: vec![condition.clone()], ..query(level, &[]) };
+            let found = archive.search(&query).expect("search");
+            assert_eq!(found.len(), expected, "{value} {level:?}");
+            assert_eq!(archive.count(&query).expect("count"), expected as u64);
+        }
+    };
+    check("mueller", 1);
+    check("hans muller", 1);
+    check("山田太郎", 1);
+    check("やまだ", 1);
+    check("recog zyx", 1);
+    check("", 2);
+    check("' OR 1=1 --", 0);
+    let found = archive.search(&query(Level::Study, &[("PatientName", "山田*")])).expect("search");
+    assert_eq!(found.len(), 1, "literal matching looks into each component group");
+}
+
+#[test]
+fn results_tell_what_they_are_asked_to_include() {
+    let root = folder();
+    let archive = open(root.path());
+    archive.store(&Slice::new(1, 1).bytes()).expect("stored");
+    let told = |level, include| {
+        let query = Query { include, ..query(level, &[]) };
+        archive.search(&query).expect("search").swap_remove(0)
+    };
+    let spacing = dicom_dictionary_std::tags::PIXEL_SPACING;
+    assert!(told(Level::Instance, Include::Indexed).get("00280030").is_none());
+    let asked = told(Level::Instance, Include::Tags(vec![spacing]));
+    assert_eq!(asked["00280030"]["Value"], serde_json::json!([0.5, 0.75]));
+    assert!(asked.get("00200037").is_none());
+    let all = told(Level::Instance, Include::All);
+    assert!(all.get("00200037").is_some() && all.get("7FE00010").is_none());
+    let of_study = told(Level::Study, Include::All);
+    assert!(of_study.get("00200037").is_none() && of_study.get("00100030").is_some());
+    for told in [&of_study, &all] {
+        assert_eq!(told["00080056"]["Value"], serde_json::json!(["ONLINE"]));
+        assert_eq!(told["00080005"]["Value"], serde_json::json!(["ISO_IR 192"]));
+    }
+}
+
+#[test]
+fn what_is_deleted_is_gone_after_a_restart_too() {
+    let root = folder();
+    let archive = open(root.path());
+    let slices =
+        [Slice::new(1, 1), Slice::new(1, 2), Slice::new(1, 1).in_series(2), Slice::new(2, 1)];
+    for slice in &slices {
+        archive.store(&slice.bytes()).expect("stored");
+    }
+    let [first, second, other_series, other_study] = &slices;
+    let used = archive.used_bytes();
+    let scope = Scope::series(study(first), series(other_series));
+    let deleted = archive.delete(&scope).expect("deleted");
+    assert_eq!(
+        (deleted.instance_count, deleted.size_bytes),
+        (1, other_series.bytes().len() as u64)
+    );
+    assert_eq!(archive.used_bytes(), used - deleted.size_bytes);
+    assert!(matches!(archive.delete(&scope), Err(ArchiveError::Unknown { .. })));
+    assert!(!file_of(root.path(), other_series).exists() && file_of(root.path(), first).exists());
+    archive.delete(&Scope::study(study(other_study))).expect("deleted");
+    assert_eq!(archive.search(&query(Level::Study, &[])).expect("search").len(), 1);
+    assert_eq!(archive.search(&query(Level::Series, &[])).expect("search").len(), 1);
+    drop(archive);
+    let archive = open(root.path());
+    assert_eq!(archive.search(&query(Level::Instance, &[])).expect("search").len(), 2);
+    assert_eq!(fs::read_dir(root.path().join("deleted")).expect("deleted").count(), 0);
+    assert_eq!(archive.store(&other_series.bytes()).expect("again").outcome, Outcome::New);
+    let _ = second;
+}
+
+#[test]
+fn a_full_archive_says_so_until_something_is_deleted() {
+    let root = folder();
+    let size = Slice::new(1, 1).bytes().len() as u64;
+    let settings =
+        ArchiveSettings { quota_bytes: Some(size * 2 + size / 2), ..ArchiveSettings::default() };
+    let archive = Archive::open_with(root.path(), settings.clone()).expect("opens");
+    for number in 1..=2 {
+        archive.store(&Slice::new(1, number).bytes()).expect("stored");
+    }
+    let refused = archive.store(&Slice::new(2, 1).bytes()).expect_err("full");
+    let expected = format!(
+        "storage quota of {} bytes leaves no room for {size} bytes, {} are used",
+        size * 2 + size / 2,
+        size * 2
+    );
+    assert_eq!(refused.to_string(), expected);
+    let again = archive.store(&Slice::new(1, 1).bytes()).expect("known already");
+    assert_eq!(again.outcome, Outcome::AlreadyStored);
+    drop(archive);
+    let archive = Archive::open_with(root.path(), settings).expect("opens");
+    archive.store(&Slice::new(2, 1).bytes()).expect_err("still full");
+    archive.delete(&Scope::study(study(&Slice::new(1, 1)))).expect("deleted");
+    archive.store(&Slice::new(2, 1).bytes()).expect("room again");
+}
+
+#[test]
+fn instances_are_replaced_only_where_the_settings_allow_it() {
+    let root = folder();
+    let settings = ArchiveSettings { replace_instances: true, ..ArchiveSettings::default() };
+    let archive = Archive::open_with(root.path(), settings).expect("opens");
+    let slice = Slice::new(1, 1);
+    archive.store(&slice.bytes()).expect("stored");
+    let before = archive.fingerprint(&Scope::study(study(&slice))).expect("fingerprint");
+    let renamed = Slice { patient_name: "Other^Name".into(), ..slice.clone() };
+    let replaced = archive.store(&renamed.bytes()).expect("replaced");
+    assert_eq!(replaced.outcome, Outcome::Replaced);
+    assert_eq!(fs::read(file_of(root.path(), &slice)).expect("file"), renamed.bytes());
+    assert_ne!(archive.fingerprint(&Scope::study(study(&slice))).expect("fingerprint"), before);
+    assert_eq!(archive.used_bytes(), renamed.bytes().len() as u64);
+    // The same instance moved into another series leaves no file behind.
+    let moved = Slice { series: format!("{}.7", slice.study), ..slice.clone() };
+    assert_ne!(moved.sop_instance(), slice.sop_instance());
+    drop(archive);
+    let archive = open(root.path());
+    let found = archive.search(&query(Level::Study, &[("PatientName", "Other*")])).expect("search");
+    assert_eq!(found.len(), 1);
+}
+
+#[test]
+fn old_studies_go_and_young_ones_stay() {
+    let root = folder();
+    let at = |days| time::OffsetDateTime::UNIX_EPOCH + time::Duration::days(days);
+    for (number, days) in [(1, 100), (2, 200)] {
+        let clock = seer::clock::Clock::fixed(at(days));
+        let settings = ArchiveSettings { clock, ..ArchiveSettings::default() };
+        let archive = Archive::open_with(root.path(), settings).expect("opens");
+        archive.store(&Slice::new(number, 1).bytes()).expect("stored");
+    }
+    let archive = open(root.path());
+    let deleted = archive.delete_received_before(at(150)).expect("deleted");
+    assert_eq!(deleted.len(), 1);
+    assert_eq!(deleted[0].study, study(&Slice::new(1, 1)));
+    assert_eq!(archive.search(&query(Level::Study, &[])).expect("search").len(), 1);
+}
+
+#[test]
+fn instances_stored_at_the_same_time_are_committed_together() {
+    let root = folder();
+    let archive = open(root.path());
+    let slices: Vec<_> =
+        (1..=24).map(|number| Slice::new(1, number).in_series(number % 3)).collect();
+    std::thread::scope(|scope| {
+        for slice in &slices {
+            let (archive, root) = (archive.clone(), &root);
+            scope.spawn(move || {
+                let outcome = archive.store(&slice.bytes()).expect("stored").outcome;
+                assert_eq!(outcome, Outcome::New);
+                assert!(file_of(root.path(), slice).exists());
+            });
+        }
+        // The same bytes from two clients at once: one is new.
+        for _ in 0..4 {
+            let archive = archive.clone();
+            scope.spawn(move || archive.store(&Slice::new(9, 1).bytes()).expect("stored"));
+        }
+    });
+    assert_eq!(archive.search(&query(Level::Instance, &[])).expect("search").len(), 25);
+    assert_eq!(fs::read_dir(root.path().join("incoming")).expect("incoming").count(), 0);
+}
+
+#[test]
+fn frames_are_read_without_the_rest_of_the_file() {
+    let root = folder();
+    let archive = open(root.path());
+    let bytes = fs::read("tests/data/pydicom/liver_1frame.dcm").expect("file");
+    let stored = archive.store(&bytes).expect("stored").identity;
+    let whole = archive
+        .load_instance(&Scope::instance(
+            stored.study.clone(),
+            stored.series.clone(),
+            stored.sop_instance.clone(),
+        ))
+        .expect("instance");
+    let scope = Scope::instance(stored.study, stored.series, stored.sop_instance);
+    let frames = archive.frames(&scope).expect("frames");
+    assert!(frames.kept_bytes() < bytes.len() as u64 * 2);
+    assert_eq!(frames.native(1).expect("native"), whole.native_frame(1).expect("native"));
+    assert_eq!(frames.grey(1).expect("grey"), whole.decode_frame(1).expect("grey"));
+    assert!(frames.native(2).is_err());
 }

@@ -1,5 +1,6 @@
 //! Masks into a Segmentation and back: through our reader, and through readers that are not ours.
 
+mod documents;
 mod fixtures;
 mod judges;
 
@@ -9,7 +10,7 @@ use dicom_dictionary_std::tags;
 use ndarray::{Array3, Axis};
 use seer::dicom::{Attributes, Instance};
 use seer::dicom_seg::{
-    BundleIdentity, EmptyFrames, Provenance, SegError, SegInput, SegObject, SegOptions,
+    BundleIdentity, EmptyFrames, Provenance, ResultObject, SegError, SegInput, SegOptions,
     SegmentCoding, SegmentInput, Tracking, read, write,
 };
 use seer::error::Finding;
@@ -72,7 +73,7 @@ fn input<'a>(series: &'a Series, masks: &'a [Array3<bool>]) -> SegInput<'a> {
     }
 }
 
-fn written(series: &Series, masks: &[Array3<bool>]) -> (SegObject, Vec<Finding>) {
+fn written(series: &Series, masks: &[Array3<bool>]) -> (ResultObject, Vec<Finding>) {
     write(&input(series, masks)).expect("a right input")
 }
 

@@ -4,13 +4,18 @@
 
 mod answer;
 mod archive;
+mod bad_bundles;
 mod config;
 mod dicom;
 mod dicom_seg;
+mod eval;
+mod families;
 mod geometry;
 mod http;
+mod ohif;
 mod orders;
 mod pacs;
+mod parity;
 mod process;
 mod reason;
 mod rooms;

@@ -1,10 +1,16 @@
 //! The walk through the real server: STOW-RS, order, events, SEG and record.
 
+use std::path::Path;
+use std::time::Duration;
+
 use futures_util::StreamExt;
+use seer::app::App;
+use seer::config::Config;
 use seer::dicom::{DicomLimits, Instance, SeriesUid};
+use seer::orders::{Created, NewOrder, Order, OrderState, Outputs};
 use serde_json::{Value, json};
 
-use crate::support::Server;
+use crate::support::{Server, engine, sample_study};
 
 #[tokio::test]
 async fn sample_study_and_a_sentence_become_a_seg_and_a_record() {
@@ -226,4 +232,147 @@ async fn order_whose_files_cannot_be_written_fails_and_says_so() {
     let order = server.wait(order["id"].as_str().unwrap()).await;
     assert_eq!(order["state"], "failed", "{order:#}");
     assert_eq!(order["error"]["kind"], "internal");
+}
+
+#[tokio::test]
+async fn what_was_asked_for_beside_the_masks_is_in_the_archive() {
+    let server = Server::start().await;
+    let study = server.stow_sample().await;
+    let body = json!({
+        "study_uid": study,
+        "text": "segment the left putamen",
+        "segmentation_type": "labelmap",
+        "structured_report": true,
+        "key_images": true,
+    });
+    let (_, order) = server.post_json("/api/v1/orders", &body).await;
+    let id = order["id"].as_str().unwrap().to_owned();
+    let order = server.wait(&id).await;
+    assert_eq!(order["state"], "completed", "{order:#}");
+    let documents = order["result"]["documents"].as_array().unwrap();
+    let kinds: Vec<_> = documents.iter().map(|d| d["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["structured_report", "key_image", "key_objects"]);
+    let (_, record) = server.get_json(&format!("/api/v1/orders/{id}/reasoning")).await;
+    assert_eq!(&record["result"]["documents"], &order["result"]["documents"]);
+    for document in documents {
+        let path = format!(
+            "/dicom-web/studies/{study}/series/{}/instances/{}",
+            document["series_uid"].as_str().unwrap(),
+            document["sop_instance_uid"].as_str().unwrap()
+        );
+        let (status, metadata) = server.get_json(&format!("{path}/metadata")).await;
+        assert_eq!(status, 200, "{metadata}");
+        assert_eq!(metadata[0]["00080016"]["Value"][0], document["sop_class_uid"]);
+    }
+    let seg = bytes(&server, &format!("/api/v1/orders/{id}/segmentation")).await;
+    let (seg, _) = Instance::parse(&seg, &DicomLimits::default()).unwrap();
+    assert_eq!(seg.identity().sop_class_uid, "1.2.840.10008.5.1.4.1.1.66.7");
+    same_mask_as_nifti(&server, &id, &seg, &record).await;
+}
+
+/// The server may die after it has kept the record and before it has stored the SEG.
+#[test]
+fn an_order_that_died_before_its_seg_was_stored_is_walked_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = open(folder.path(), true);
+    let files = sample_study().into_iter();
+    let stored = files.map(|file| app.archive.store_file(&file).unwrap()).last().unwrap();
+    let order = NewOrder {
+        study_uid: stored.identity.study,
+        series_uid: None,
+        text: "segment the left putamen".to_owned(),
+        priority: 0,
+        idempotency_key: None,
+        drop_empty_frames: false,
+        routing: Default::default(),
+        outputs: Outputs::default(),
+    };
+    let first = finished(&app, created(&app, &order));
+    let first_sop = first.result.unwrap().seg_sop_instance_uid;
+    close(app);
+
+    let app = open(folder.path(), false);
+    let second = created(&app, &order);
+    close(app);
+    let database = folder.path().join("orders/orders.sqlite");
+    let copied = rusqlite::Connection::open(database).unwrap().execute(
+        "UPDATE orders SET state = 'running', attempt_count = 1, record = \
+         (SELECT replace(record, ?1, '2.25.404') FROM orders WHERE id = ?2) WHERE id = ?3",
+        [first_sop.as_str(), &first.id.to_string(), &second.to_string()],
+    );
+    assert_eq!(copied.unwrap(), 1);
+
+    let app = open(folder.path(), true);
+    let second = finished(&app, second);
+    assert_eq!(second.state, OrderState::Completed, "{:?}", second.error);
+    let second_sop = second.result.unwrap().seg_sop_instance_uid;
+    assert!(second_sop != first_sop && second_sop.as_str() != "2.25.404", "{second_sop}");
+    close(app);
+}
+
+/// Opens the storage again; the last owner may take a moment to let go.
+fn open(path: &Path, with_models: bool) -> App {
+    let mut config = Config::default();
+    config.storage.path = path.to_owned();
+    for _ in 0..100 {
+        match App::with_engine(config.clone(), with_models.then(engine)) {
+            Ok(app) => return app,
+            Err(_) => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+    App::with_engine(config, None).map(drop).unwrap();
+    panic!("storage was taken for five seconds");
+}
+
+fn close(app: App) {
+    app.orders.stop();
+}
+
+fn created(app: &App, order: &NewOrder) -> uuid::Uuid {
+    match app.orders.create(order.clone()).unwrap() {
+        Created::New(order) | Created::Existing(order) => order.id,
+    }
+}
+
+fn finished(app: &App, id: uuid::Uuid) -> Order {
+    for _ in 0..2400 {
+        let order = app.orders.get(id).unwrap();
+        if order.state.is_final() {
+            return order;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    panic!("order did not end in four minutes");
+}
+
+async fn bytes(server: &Server, path: &str) -> Vec<u8> {
+    let response = server.client.get(format!("{}{path}", server.base)).send().await.unwrap();
+    assert_eq!(response.status(), 200, "{path}");
+    response.bytes().await.unwrap().to_vec()
+}
+
+/// The NIfTI has the SEG's voxels, at the SEG's places in the patient.
+async fn same_mask_as_nifti(server: &Server, id: &str, seg: &Instance, record: &Value) {
+    let file = tempfile::Builder::new().suffix(".nii.gz").tempfile().unwrap();
+    let nifti = bytes(server, &format!("/api/v1/orders/{id}/segmentation.nii.gz")).await;
+    std::fs::write(file.path(), nifti).unwrap();
+    let (labels, geometry) = seer::volume::nifti::read_labels(file.path()).unwrap();
+    let source = SeriesUid::parse(record["source"]["series_instance_uid"].as_str().unwrap());
+    let study = seg.identity().study.clone();
+    let instances = server.app.archive.load_series(&study, &source.unwrap()).unwrap();
+    let (series, _) = seer::series::assemble(instances).unwrap();
+    let (segments, _) = seer::dicom_seg::read(seg, &series).unwrap();
+    let grid = series.grid(series.frames.len()).unwrap();
+    let mut count = 0;
+    for ((slice, row, column), inside) in segments[0].mask.indexed_iter() {
+        if *inside {
+            let voxel = seer::geometry::VoxelPoint([slice as f64, row as f64, column as f64]);
+            let patient = grid.voxel_to_patient().apply(voxel);
+            let at = geometry.patient_to_voxel().apply(patient).0.map(|v| v.round() as usize);
+            assert_eq!(labels[at], 1, "{at:?}");
+            count += 1;
+        }
+    }
+    assert!(count > 0, "the mask is empty");
+    assert_eq!(labels.iter().filter(|label| **label > 0).count(), count);
 }

@@ -477,6 +477,11 @@ fn reasons_from_views_to_a_trace_again_and_again_the_same() {
     let decoding = &first.decoding;
     assert!(decoding.constrained && decoding.token_count <= 96);
     assert!(decoding.mean_log_probability < 0.0 && decoding.mean_log_probability.is_finite());
+    let each = &decoding.log_probabilities;
+    assert_eq!(each.len(), decoding.token_count);
+    assert!(each.iter().all(|value| *value <= 0.0));
+    let mean = each.iter().map(|value| f64::from(*value)).sum::<f64>() / each.len() as f64;
+    assert!((mean - decoding.mean_log_probability).abs() < 1e-9);
     assert_eq!(first, reason(DecodingOverrides::default()));
 
     let sampled = |seed| {
@@ -555,6 +560,21 @@ fn stops_within_one_token() {
     let error = reasoner().reason(request, &cancel, &progress).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}");
     assert_eq!(told.load(Ordering::Relaxed), 3);
+}
+
+#[test]
+fn a_deadline_ends_a_trace() {
+    let soon = std::time::Instant::now() + std::time::Duration::from_millis(30);
+    let decoding = DecodingOverrides {
+        constrained: Some(false),
+        max_new_tokens: Some(100_000),
+        temperature: Some(5.0),
+        ..DecodingOverrides::default()
+    };
+    let request = ReasonRequest::new(&[], "liver").with_decoding(decoding);
+    let cancel = Cancel::new().with_deadline(soon);
+    let error = reasoner().reason(request, &cancel, &Progress::silent()).unwrap_err();
+    assert_eq!(error.to_string(), "deadline passed");
 }
 
 #[test]

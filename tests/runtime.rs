@@ -128,7 +128,13 @@ fn verifies_a_good_bundle_and_names_what_is_wrong_with_others() {
     let names: Vec<_> = good.checks.iter().map(|check| check.name.as_str()).collect();
     assert_eq!(
         names,
-        ["files and hashes", "vision_encoder.onnx", "embed_tokens.onnx", "decoder.onnx"]
+        [
+            "files and hashes",
+            "reasoner's memory",
+            "vision_encoder.onnx",
+            "embed_tokens.onnx",
+            "decoder.onnx"
+        ]
     );
     let check = |from: &str, to: &str, expected: &str| {
         let folder = changed(from, to);

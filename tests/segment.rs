@@ -93,7 +93,7 @@ fn numbers<const N: usize>(value: &serde_json::Value) -> [f64; N] {
     std::array::from_fn(|index| value[index].as_f64().unwrap())
 }
 
-fn case_volume(case: &serde_json::Value) -> Volume {
+pub fn case_volume(case: &serde_json::Value) -> Volume {
     let shape = numbers::<3>(&case["shape"]).map(|n| n as usize);
     let columns = std::array::from_fn(|axis| numbers::<3>(&case["columns"][axis]));
     let origin = PatientPoint([-31.5, 12.25, 407.0]);
@@ -109,13 +109,13 @@ fn case_volume(case: &serde_json::Value) -> Volume {
 }
 
 /// A case's description and the reference's masks, one per prompt.
-type Case = (serde_json::Value, Vec<Vec<bool>>);
+pub type Case = (serde_json::Value, Vec<Vec<bool>>);
 
 /// The prompts, and every case.
-fn cases() -> (Vec<String>, Vec<Case>) {
-    let text = std::fs::read_to_string(fixture().join("expected.json")).unwrap();
+pub fn cases(fixture: &Path) -> (Vec<String>, Vec<Case>) {
+    let text = std::fs::read_to_string(fixture.join("expected.json")).unwrap();
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let packed = std::fs::read(fixture().join("expected.bin")).unwrap();
+    let packed = std::fs::read(fixture.join("expected.bin")).unwrap();
     let prompts: Vec<String> = serde_json::from_value(json["prompts"].clone()).unwrap();
     let cases = json["cases"].as_array().unwrap().iter().map(|case| {
         let count = numbers::<3>(&case["shape"]).iter().product::<f64>() as usize;
@@ -130,12 +130,12 @@ fn cases() -> (Vec<String>, Vec<Case>) {
     (prompts, cases)
 }
 
-fn run(backbone: &Backbone, volume: &Volume, prompts: &[String]) -> Segmentation {
+pub fn run(backbone: &Backbone, volume: &Volume, prompts: &[String]) -> Segmentation {
     backbone.segment(volume, prompts, &Cancel::new(), &Progress::silent()).unwrap()
 }
 
 /// Intersection over union.
-fn overlap(found: &Mask, expected: &[bool]) -> f64 {
+pub fn overlap(found: &Mask, expected: &[bool]) -> f64 {
     let pairs = || found.voxels.iter().zip(expected);
     let both = pairs().filter(|(a, b)| **a && **b).count();
     let any = pairs().filter(|(a, b)| **a || **b).count();
@@ -144,7 +144,7 @@ fn overlap(found: &Mask, expected: &[bool]) -> f64 {
 
 #[test]
 fn agrees_with_the_reference_host() {
-    let (prompts, cases) = cases();
+    let (prompts, cases) = cases(fixture());
     for (case, expected) in &cases {
         let spacing = case["spacing_mm"].as_array().map(|_| case["spacing_mm"].to_string());
         let backbone = load(spacing.as_deref(), BackboneSettings::default());
@@ -164,13 +164,13 @@ fn agrees_with_the_reference_host() {
 
 #[test]
 fn prompts_asked_together_equal_prompts_asked_alone() {
-    let (prompts, cases) = cases();
+    let (prompts, cases) = cases(fixture());
     let volume = case_volume(&cases[1].0);
     let together = run(&load(None, BackboneSettings::default()), &volume, &prompts);
     let tight = BackboneSettings {
         prompts_per_run_max: 1,
         embeddings_cached_max: 1,
-        memory_bytes_max: 600_000,
+        memory_bytes_max: 450_000,
         ..BackboneSettings::default()
     };
     let in_groups = run(&load(None, tight), &volume, &prompts);
@@ -193,7 +193,7 @@ fn prompts_asked_together_equal_prompts_asked_alone() {
 
 #[test]
 fn the_same_anatomy_in_another_orientation_gives_the_same_mask() {
-    let (prompts, cases) = cases();
+    let (prompts, cases) = cases(fixture());
     let backbone = load(Some("[1.0, 1.4, 1.0]"), BackboneSettings::default());
     let volume = case_volume(&cases[1].0);
     let found = run(&backbone, &volume, &prompts[..1]);
@@ -223,7 +223,7 @@ fn the_same_anatomy_in_another_orientation_gives_the_same_mask() {
 
 #[test]
 fn stops_within_a_patch_of_being_cancelled() {
-    let (prompts, cases) = cases();
+    let (prompts, cases) = cases(fixture());
     let backbone = load(None, BackboneSettings::default());
     let volume = case_volume(&cases[1].0);
     let cancel = Cancel::new();
@@ -248,7 +248,7 @@ fn stops_within_a_patch_of_being_cancelled() {
 
 #[test]
 fn reports_every_patch_and_refuses_what_is_beyond_its_limits() {
-    let (prompts, cases) = cases();
+    let (prompts, cases) = cases(fixture());
     let volume = case_volume(&cases[1].0);
     let check = |settings: BackboneSettings, prompts: &[String], kind: ErrorKind, words: &str| {
         let backbone = load(None, settings);
@@ -274,7 +274,7 @@ fn reports_every_patch_and_refuses_what_is_beyond_its_limits() {
 
 #[test]
 fn a_constant_volume_is_segmented_without_a_fault() {
-    let (prompts, cases) = cases();
+    let (prompts, cases) = cases(fixture());
     let mut volume = case_volume(&cases[0].0);
     volume.voxels.fill(0.0);
     let found = run(&load(None, BackboneSettings::default()), &volume, &prompts);
@@ -290,5 +290,8 @@ fn refuses_a_manifest_that_cannot_be_followed() {
     let Err(error) = Backbone::load(&bundle, &runtime, BackboneSettings::default()) else {
         panic!("a spacing of zero was accepted");
     };
-    assert!(matches!(error, SegmentError::Setting { key: "spacing_mm", .. }), "{error}");
+    assert!(
+        matches!(error, SegmentError::Setting { key: "preprocessing.spacing_mm", .. }),
+        "{error}"
+    );
 }

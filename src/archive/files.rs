@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
+use super::Scope;
 use crate::dicom::{Identity, SeriesUid, SopInstanceUid, StudyUid};
 
 const PREAMBLE_LENGTH: usize = 128;
@@ -20,15 +21,17 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Makes the folders and empties `incoming/`.
+    /// Makes the folders and empties `incoming/` and `deleted/`.
     pub(super) fn open(root: &Path) -> io::Result<Self> {
         let files = Self { root: root.to_owned() };
         fs::create_dir_all(files.instances())?;
-        let incoming = files.incoming();
-        if incoming.exists() {
-            fs::remove_dir_all(&incoming)?;
+        fs::create_dir_all(files.cache())?;
+        for passing in [files.incoming(), files.deleted()] {
+            if passing.exists() {
+                fs::remove_dir_all(&passing)?;
+            }
+            fs::create_dir(&passing)?;
         }
-        fs::create_dir(&incoming)?;
         sync_folder(root)?;
         Ok(files)
     }
@@ -39,6 +42,15 @@ impl Files {
 
     fn incoming(&self) -> PathBuf {
         self.root.join("incoming")
+    }
+
+    fn deleted(&self) -> PathBuf {
+        self.root.join("deleted")
+    }
+
+    /// Where texts made from the archive are kept; what is in it can be made again.
+    pub(super) fn cache(&self) -> PathBuf {
+        self.root.join("cache")
     }
 
     /// Where an instance lies. Safe because UIDs hold only digits and dots and no component of
@@ -58,18 +70,23 @@ impl Files {
         NamedTempFile::new_in(self.incoming())
     }
 
-    /// Moves a spooled file to its place; it survives a loss of power once this returns.
-    pub(super) fn keep(&self, mut spooled: NamedTempFile, identity: &Identity) -> io::Result<()> {
+    /// Zeroes the preamble of a spooled file and makes its bytes durable.
+    pub(super) fn finish(&self, spooled: &mut NamedTempFile) -> io::Result<()> {
         let file = spooled.as_file_mut();
         file.seek(SeekFrom::Start(0))?;
         // Anything may hide in the preamble (CVE-2019-11687), and nothing needs it (PS3.10 §7.1).
         file.write_all(&[0; PREAMBLE_LENGTH])?;
-        file.sync_all()?;
+        file.sync_data()
+    }
+
+    /// Moves a finished file to its place and gives its folder; the name is durable once that
+    /// folder is synced.
+    pub(super) fn place(&self, spooled: NamedTempFile, identity: &Identity) -> io::Result<PathBuf> {
         let path = self.path(&identity.study, &identity.series, &identity.sop_instance);
-        let folder = path.parent().unwrap_or(&self.root);
-        self.make_folder(folder)?;
+        let folder = path.parent().unwrap_or(&self.root).to_owned();
+        self.make_folder(&folder)?;
         spooled.persist(&path).map_err(|error| error.error)?;
-        sync_folder(folder)
+        Ok(folder)
     }
 
     /// Makes a series' folder, durable in its parents.
@@ -80,6 +97,29 @@ impl Files {
         fs::create_dir_all(folder)?;
         let above = folder.ancestors().skip(1);
         above.take_while(|parent| parent.starts_with(self.instances())).try_for_each(sync_folder)
+    }
+
+    /// Takes a study's, a series' or an instance's files out of the archive in one step, which
+    /// is durable once this returns. What is left of empty folders above goes too.
+    pub(super) fn take_out(&self, scope: &Scope) -> io::Result<Taken> {
+        let study = self.instances().join(scope.study.as_str());
+        let path = match (&scope.series, &scope.instance) {
+            (Some(series), Some(instance)) => self.path(&scope.study, series, instance),
+            (Some(series), None) => study.join(series.as_str()),
+            (None, _) => study,
+        };
+        let aside = tempfile::Builder::new().prefix("taken").tempdir_in(self.deleted())?.keep();
+        fs::rename(&path, aside.join("it"))?;
+        let mut above = path.parent();
+        while let Some(folder) = above.filter(|folder| folder.starts_with(self.instances())) {
+            sync_folder(folder)?;
+            // Refused where something else is in it, and for the root of all.
+            if *folder == self.instances() || fs::remove_dir(folder).is_err() {
+                break;
+            }
+            above = folder.parent();
+        }
+        Ok(Taken { from: path, aside })
     }
 
     /// Every file below `instances/`, with the UIDs its path names.
@@ -103,6 +143,28 @@ impl Files {
             Some(name) => fs::rename(path, folder.join(name)),
             None => Ok(()),
         }
+    }
+}
+
+/// Files that were taken out and are not gone yet.
+#[derive(Debug)]
+pub(super) struct Taken {
+    from: PathBuf,
+    aside: PathBuf,
+}
+
+impl Taken {
+    /// Puts the files back.
+    pub(super) fn undo(self) -> io::Result<()> {
+        if let Some(folder) = self.from.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        fs::rename(self.aside.join("it"), self.from)
+    }
+
+    /// Frees the disk. What cannot be removed now goes at the next start.
+    pub(super) fn discard(self) -> io::Result<()> {
+        fs::remove_dir_all(self.aside)
     }
 }
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use serde_json::{Map, Value};
 
-use super::{Archive, ArchiveError, Query, index, io_error, search};
+use sha2::{Digest, Sha256};
+
+use super::{Archive, ArchiveError, Query, index, io_error, metadata, search};
 use crate::dicom::{Instance, SeriesUid, SopInstanceUid, StudyUid};
 
 /// A study, one of its series, or one of their instances.
@@ -36,7 +38,7 @@ impl Scope {
         Self { study, series: Some(series), instance: Some(instance) }
     }
 
-    fn unknown(&self) -> ArchiveError {
+    pub(super) fn unknown(&self) -> ArchiveError {
         let (what, uid) = match (&self.series, &self.instance) {
             (_, Some(instance)) => ("instance", instance.to_string()),
             (Some(series), None) => ("series", series.to_string()),
@@ -46,7 +48,7 @@ impl Scope {
     }
 
     /// `WHERE` clause and values over the `instance` table.
-    fn filter(&self) -> (String, Vec<&str>) {
+    pub(super) fn filter(&self) -> (String, Vec<&str>) {
         let mut clause = "StudyInstanceUID = ?".to_owned();
         let mut values = vec![self.study.as_str()];
         if let Some(series) = &self.series {
@@ -74,6 +76,8 @@ pub struct InstanceRecord {
     pub size_bytes: u64,
     /// Where its file is.
     pub path: PathBuf,
+    /// SHA-256 of its file.
+    pub sha256: [u8; 32],
 }
 
 /// What helps to choose a series of a study without reading its files.
@@ -104,6 +108,14 @@ pub struct SeriesRecord {
 }
 
 impl Archive {
+    /// How many results a search has in all, whatever its limit and offset.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn count(&self, query: &Query) -> Result<u64, ArchiveError> {
+        Ok(self.0.index.read(|connection| search::count(connection, query))?)
+    }
+
     /// Searches for studies, series or instances.
     ///
     /// # Errors
@@ -131,7 +143,7 @@ impl Archive {
     pub fn instances(&self, scope: &Scope) -> Result<Vec<InstanceRecord>, ArchiveError> {
         let (clause, values) = scope.filter();
         let sql = format!(
-            "SELECT SeriesInstanceUID, SOPInstanceUID, transfer_syntax_uid, size_bytes \
+            "SELECT SeriesInstanceUID, SOPInstanceUID, transfer_syntax_uid, size_bytes, sha256 \
              FROM instance WHERE {clause} {ORDER}"
         );
         let rows = self.0.index.read(|connection| {
@@ -143,44 +155,108 @@ impl Archive {
                         row.get::<_, String>(1)?,
                         row.get(2)?,
                         row.get(3)?,
+                        row.get(4)?,
                     ))
                 })?
-                .collect::<rusqlite::Result<Vec<(String, String, String, i64)>>>()
+                .collect::<rusqlite::Result<Vec<(String, String, String, i64, [u8; 32])>>>()
         })?;
         if rows.is_empty() {
             return Err(scope.unknown());
         }
         rows.into_iter()
-            .map(|(series, sop_instance, transfer_syntax_uid, size)| {
+            .map(|(series, sop_instance, transfer_syntax_uid, size, sha256)| {
                 let series = SeriesUid::parse(&series)?;
                 let sop_instance = SopInstanceUid::parse(&sop_instance)?;
                 let path = self.0.files.path(&scope.study, &series, &sop_instance);
                 let size_bytes = u64::try_from(size).unwrap_or_default();
-                Ok(InstanceRecord { series, sop_instance, transfer_syntax_uid, size_bytes, path })
+                Ok(InstanceRecord {
+                    series,
+                    sop_instance,
+                    transfer_syntax_uid,
+                    size_bytes,
+                    path,
+                    sha256,
+                })
             })
             .collect()
     }
 
+    /// A digest of what a scope holds: it changes whenever an instance comes, goes or changes.
+    ///
+    /// # Errors
+    /// [`ArchiveError::Unknown`] when there is nothing.
+    pub fn fingerprint(&self, scope: &Scope) -> Result<[u8; 32], ArchiveError> {
+        let (clause, values) = scope.filter();
+        let sql = format!("SELECT sha256 FROM instance WHERE {clause} {ORDER}");
+        let mut hasher = Sha256::new();
+        let count = self.0.index.read(|connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let mut rows = statement.query(rusqlite::params_from_iter(values))?;
+            let mut count = 0_u64;
+            while let Some(row) = rows.next()? {
+                hasher.update(row.get_ref(0)?.as_blob()?);
+                count += 1;
+            }
+            Ok(count)
+        })?;
+        if count == 0 { Err(scope.unknown()) } else { Ok(hasher.finalize().into()) }
+    }
+
     /// DICOM JSON metadata (PS3.18 §10.4.1.1.2) of the instances of a scope, one text each.
+    ///
+    /// A `BulkDataURI` is absolute and lies below `dicomweb_root`, the URL of the service.
     ///
     /// # Errors
     /// [`ArchiveError::Unknown`] when there are none.
-    pub fn metadata(&self, scope: &Scope) -> Result<Vec<String>, ArchiveError> {
-        let (clause, values) = scope.filter();
-        let sql = format!("SELECT metadata FROM instance WHERE {clause} {ORDER}");
-        let packed: Vec<Vec<u8>> = self.0.index.read(|connection| {
-            connection
-                .prepare_cached(&sql)?
-                .query_map(rusqlite::params_from_iter(values), |row| row.get(0))?
-                .collect()
+    pub fn metadata(
+        &self,
+        scope: &Scope,
+        dicomweb_root: &str,
+    ) -> Result<Vec<String>, ArchiveError> {
+        let mut texts = Vec::new();
+        self.each_metadata(scope, dicomweb_root, |text| {
+            texts.push(text);
+            Ok(())
         })?;
-        if packed.is_empty() {
-            return Err(scope.unknown());
-        }
-        packed
-            .iter()
-            .map(|bytes| index::decompress(bytes).map_err(io_error("unpack metadata")))
-            .collect()
+        Ok(texts)
+    }
+
+    /// Gives the metadata of one instance after the other, so that a long series is never held
+    /// as a whole.
+    pub(super) fn each_metadata(
+        &self,
+        scope: &Scope,
+        dicomweb_root: &str,
+        mut take: impl FnMut(String) -> Result<(), ArchiveError>,
+    ) -> Result<(), ArchiveError> {
+        let (clause, values) = scope.filter();
+        let sql = format!(
+            "SELECT SeriesInstanceUID, SOPInstanceUID, metadata FROM instance \
+             WHERE {clause} {ORDER}"
+        );
+        let mut count = 0_u64;
+        let outcome = self.0.index.read(|connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let mut rows = statement.query(rusqlite::params_from_iter(values))?;
+            while let Some(row) = rows.next()? {
+                let (series, instance): (String, String) = (row.get(0)?, row.get(1)?);
+                let unpacked = index::decompress(row.get_ref(2)?.as_blob()?);
+                let study = &scope.study;
+                let root = format!(
+                    "{dicomweb_root}/studies/{study}/series/{series}/instances/{instance}/bulkdata/"
+                );
+                let taken = unpacked
+                    .map_err(io_error("unpack metadata"))
+                    .and_then(|text| take(metadata::with_bulk_root(&text, &root)));
+                if let Err(error) = taken {
+                    return Ok(Err(error));
+                }
+                count += 1;
+            }
+            Ok(Ok(()))
+        })?;
+        outcome?;
+        if count == 0 { Err(scope.unknown()) } else { Ok(()) }
     }
 
     /// The files of a series, by instance number.
@@ -218,9 +294,9 @@ impl Archive {
         paths.iter().map(|path| self.load(path).map(Arc::new)).collect()
     }
 
-    fn load(&self, path: &std::path::Path) -> Result<Instance, ArchiveError> {
+    pub(super) fn load(&self, path: &std::path::Path) -> Result<Instance, ArchiveError> {
         let bytes = std::fs::read(path).map_err(io_error("read a stored instance"))?;
-        Ok(Instance::parse(&bytes, &self.0.limits)?.0)
+        Ok(Instance::parse(&bytes, &self.0.settings.limits)?.0)
     }
 
     /// What there is to choose from in a study, by series number.
@@ -236,7 +312,8 @@ impl Archive {
     }
 }
 
-const ORDER: &str = "ORDER BY SeriesInstanceUID, CAST(InstanceNumber AS INTEGER), SOPInstanceUID";
+pub(super) const ORDER: &str =
+    "ORDER BY SeriesInstanceUID, CAST(InstanceNumber AS INTEGER), SOPInstanceUID";
 
 fn candidates(connection: &Connection, study: &StudyUid) -> rusqlite::Result<Vec<SeriesRecord>> {
     // With a bare min(), SQLite takes the other columns from the row that has it.

@@ -79,7 +79,7 @@ fn python() -> Result<String, String> {
 
 fn onnx_runtime(config: &Config, provider: Provider) -> Result<String, String> {
     let library = app::library(config);
-    let runtime = Runtime::open_with(RuntimeSettings::new(&library, provider))
+    let runtime = Runtime::open_with(RuntimeSettings { provider, ..app::runtime_settings(config) })
         .map_err(|error| error_chain(&error))?;
     let provider = runtime.provider().name();
     Ok(format!("runs on {provider} ({}; {})", library.display(), runtime.build_info()))

@@ -63,3 +63,53 @@ fn sentence(step: Step) -> &'static str {
         Step::Store => "Writing the result",
     }
 }
+
+/// Progress of work that counts things: a bar on a terminal, a line for every twentieth part
+/// elsewhere.
+pub(super) struct CountProgress {
+    name: &'static str,
+    bar: Option<ProgressBar>,
+    last_part: Mutex<Option<u64>>,
+}
+
+impl CountProgress {
+    /// A bar when standard error is a terminal, lines otherwise.
+    pub(super) fn new(name: &'static str) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(0);
+            let style = ProgressStyle::with_template(
+                "{msg:22} [{bar:40}] {pos}/{len} {elapsed}, {eta} left",
+            );
+            bar.set_style(
+                style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "),
+            );
+            bar.set_message(name);
+            bar
+        });
+        Self { name, bar, last_part: Mutex::new(None) }
+    }
+
+    /// Shows that `done` of `total` are behind.
+    pub(super) fn show(&self, done: u64, total: u64) {
+        match &self.bar {
+            Some(bar) => {
+                bar.set_length(total);
+                bar.set_position(done);
+            }
+            None => {
+                let part = done * 20 / total.max(1);
+                let mut last = self.last_part.lock().unwrap_or_else(PoisonError::into_inner);
+                if last.replace(part) != Some(part) {
+                    eprintln!("{:>3} % {}: {done} of {total}", part * 5, self.name);
+                }
+            }
+        }
+    }
+
+    /// Takes the bar away.
+    pub(super) fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

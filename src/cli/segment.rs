@@ -15,12 +15,33 @@ use crate::app;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dicom::Instance;
+use crate::dicom_seg::SegmentationType;
 use crate::error::Finding;
 use crate::orders::{self, Engine, ReasoningRecord, SegIdentity, Walked};
 use crate::series::{self, Modality, Series};
 use crate::telemetry::error_chain;
 use crate::threads::Cancel;
 use crate::volume::{self, Volume, nifti};
+
+/// Reads one DICOM series or one NIfTI file, of this modality if it is said.
+pub(super) fn read_input(
+    input: &[PathBuf],
+    modality: Option<&str>,
+    config: &Config,
+) -> anyhow::Result<(Option<Series>, Volume, Vec<Finding>)> {
+    if let [file] = input
+        && is_nifti(file)
+    {
+        let (volume, findings) = nifti::read(file, modality.map(Modality::parse))?;
+        return Ok((None, volume, findings));
+    }
+    let (instances, mut findings) = read_instances(input, config)?;
+    let (series, found) = series::assemble(instances)?;
+    findings.extend(found);
+    let (volume, found) = volume::assemble(&series)?;
+    findings.extend(found);
+    Ok((Some(series), volume, findings))
+}
 
 /// Segments what a text asks for.
 #[derive(Debug, Args)]
@@ -40,6 +61,9 @@ pub(super) struct Segment {
     /// Leaves frames without any inside pixel out of the SEG.
     #[arg(long)]
     drop_empty_frames: bool,
+    /// Writes a LABELMAP instead of a BINARY Segmentation.
+    #[arg(long)]
+    labelmap: bool,
 }
 
 impl Segment {
@@ -51,7 +75,7 @@ impl Segment {
         if self.text.len() > limit {
             bail!("order text has {} bytes; the limit is {limit}", self.text.len());
         }
-        let (series, volume, findings) = self.read(config)?;
+        let (series, volume, findings) = read_input(&self.input, self.modality.as_deref(), config)?;
         let engine = app::engine(config)?;
         let progress = Arc::new(WalkProgress::new());
         let showing = Arc::clone(&progress);
@@ -61,22 +85,6 @@ impl Segment {
         let mut walked = walked.map_err(|error| anyhow::anyhow!("{}", error.sentence()))?;
         walked.findings.splice(0..0, findings);
         self.write(&engine, series.as_ref(), &volume, walked)
-    }
-
-    fn read(&self, config: &Config) -> anyhow::Result<(Option<Series>, Volume, Vec<Finding>)> {
-        if let [file] = &self.input[..]
-            && is_nifti(file)
-        {
-            let modality = self.modality.as_deref().map(Modality::parse);
-            let (volume, findings) = nifti::read(file, modality)?;
-            return Ok((None, volume, findings));
-        }
-        let (instances, mut findings) = read_instances(&self.input, config)?;
-        let (series, found) = series::assemble(instances)?;
-        findings.extend(found);
-        let (volume, found) = volume::assemble(&series)?;
-        findings.extend(found);
-        Ok((Some(series), volume, findings))
     }
 
     fn write(
@@ -98,6 +106,11 @@ impl Segment {
             let identity = SegIdentity {
                 order_id: Uuid::now_v7(),
                 drop_empty_frames: self.drop_empty_frames,
+                segmentation_type: if self.labelmap {
+                    SegmentationType::Labelmap
+                } else {
+                    SegmentationType::Binary
+                },
                 at: Clock::system().now(),
             };
             let (written, found) =

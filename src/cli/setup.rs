@@ -20,6 +20,7 @@ pub(super) struct Setup {
 enum ProviderChoice {
     Cpu,
     Cuda,
+    Tensorrt,
 }
 
 impl Setup {
@@ -27,6 +28,7 @@ impl Setup {
         let provider = match self.provider {
             Some(ProviderChoice::Cpu) => Provider::Cpu,
             Some(ProviderChoice::Cuda) => Provider::Cuda,
+            Some(ProviderChoice::Tensorrt) => Provider::TensorRt,
             None => config.runtime.provider,
         };
         let library =

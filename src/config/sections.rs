@@ -199,11 +199,37 @@ pub struct RuntimeSettings {
     pub allow_cpu_fallback: bool,
     /// Threads inside one graph; 0 takes one per core.
     pub intra_threads: usize,
+    /// Which GPU.
+    pub device_id: i32,
+    /// Most device memory that ONNX Runtime's arena may take; all of it when absent.
+    pub device_memory_bytes_max: Option<u64>,
+    /// Most host memory that models may plan for; what the machine or its cgroup has when absent.
+    pub host_memory_bytes_max: Option<u64>,
+    /// TensorRT computes in half precision where it can.
+    pub tensorrt_fp16: bool,
+    /// Folder where TensorRT keeps the engines it built; built anew at each start when absent.
+    pub tensorrt_cache: Option<PathBuf>,
+    /// Working memory of one segmentation on the host, besides the volume, the masks and the graphs.
+    pub segment_memory_bytes_max: u64,
+    /// Most prompts of which the text embedding is remembered.
+    pub embeddings_cached_max: usize,
 }
 
 impl Default for RuntimeSettings {
     fn default() -> Self {
-        Self { library: None, provider: Provider::Cpu, allow_cpu_fallback: false, intra_threads: 0 }
+        Self {
+            library: None,
+            provider: Provider::Cpu,
+            allow_cpu_fallback: false,
+            intra_threads: 0,
+            device_id: 0,
+            device_memory_bytes_max: None,
+            host_memory_bytes_max: None,
+            tensorrt_fp16: false,
+            tensorrt_cache: None,
+            segment_memory_bytes_max: 8 << 30,
+            embeddings_cached_max: 4096,
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! JPEG, JPEG 2000 and JPEG XL through dicom-rs's codecs, one frame at a time.
+//! JPEG, JPEG 2000 and JPEG XL through dicom-rs's codecs, one frame at a time, grey or colour.
 //!
 //! A codec is called only when its codestream's header agrees with the data set, so that it never
 //! allocates for an image nobody declared, and a panic inside it is caught.
@@ -40,7 +40,7 @@ impl From<&str> for Fault {
 
 /// Samples of one decoded frame.
 pub(super) struct Coded {
-    /// Row-major, one a word.
+    /// Row-major, one a word; the samples of a colour pixel follow each other.
     pub(super) samples: Vec<u32>,
     /// How many low bits of a sample count; a sign is in the highest of them.
     pub(super) bits: u32,
@@ -69,6 +69,9 @@ pub(super) fn decode_jpeg(
     let (shape, process) = codestream::jpeg_shape(frame).ok_or("it has no frame header")?;
     check_shape(shape, description)?;
     let samples = match (shape.precision, process) {
+        (12, 0 | 1) if shape.components > 1 => {
+            return Err(Fault::Unsupported("12-bit colour JPEG"));
+        }
         (12, 0 | 1) => {
             let (rows, columns) = (usize::from(description.rows), usize::from(description.columns));
             jpeg_extended::decode(frame, rows, columns)?
@@ -86,6 +89,9 @@ pub(super) fn decode_jpeg(
 pub(super) fn decode_jpeg_ls(frame: &[u8], description: &PixelDescription) -> Result<Coded, Fault> {
     let (shape, _) = codestream::jpeg_shape(frame).ok_or("it has no frame header")?;
     check_shape(shape, description)?;
+    if shape.components > 1 {
+        return Err(Fault::Unsupported("colour JPEG-LS"));
+    }
     let samples = jpeg_ls::decode(frame, description.pixel_count())?;
     Ok(Coded::unsigned(samples, shape.precision, description))
 }
@@ -139,13 +145,15 @@ pub(super) fn decode_jpeg_xl(
 }
 
 fn check_shape(shape: Shape, description: &PixelDescription) -> Result<(), String> {
-    let expected = (u32::from(description.rows), u32::from(description.columns), 1);
+    let expected =
+        (u32::from(description.rows), u32::from(description.columns), description.samples);
     let found = (shape.rows, shape.columns, shape.components);
     if found != expected {
         let (rows, columns, components) = found;
         return Err(format!(
-            "its header says {rows} x {columns} with {components} components, the data set {} x {}",
-            expected.0, expected.1
+            "its header says {rows} x {columns} with {components} components, the data set {} x {} \
+             with {}",
+            expected.0, expected.1, expected.2
         ));
     }
     if !(1..=16).contains(&shape.precision) {
@@ -170,7 +178,8 @@ fn decode(frame: &[u8], shape: Shape, transfer_syntax_uid: &str) -> Result<Vec<u
         Ok(Err(error)) => return Err(error_chain(&error)),
         Err(_) => return Err("the decoder panicked".to_owned()),
     }
-    let count = shape.rows as usize * shape.columns as usize;
+    let pixels = shape.rows as usize * shape.columns as usize;
+    let count = pixels * usize::from(shape.components);
     let samples: Vec<u32> = match bits_allocated {
         8 => bytes.iter().take(count).map(|byte| u32::from(*byte)).collect(),
         _ => {
@@ -195,7 +204,7 @@ fn error_chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// What the codecs of dicom-rs want to see, reduced to one grey frame.
+/// What the codecs of dicom-rs want to see, reduced to one frame.
 struct OneFrame<'a> {
     frame: &'a [u8],
     shape: Shape,
@@ -217,7 +226,7 @@ impl PixelDataObject for OneFrame<'_> {
     }
 
     fn samples_per_pixel(&self) -> Option<u16> {
-        Some(1)
+        Some(self.shape.components)
     }
 
     fn bits_allocated(&self) -> Option<u16> {
@@ -229,7 +238,7 @@ impl PixelDataObject for OneFrame<'_> {
     }
 
     fn photometric_interpretation(&self) -> Option<&str> {
-        Some("MONOCHROME2")
+        Some(if self.shape.components == 1 { "MONOCHROME2" } else { "RGB" })
     }
 
     fn number_of_frames(&self) -> Option<u32> {

@@ -21,6 +21,8 @@ pub(super) struct Source<'a> {
     pub(super) frame_index: Option<&'a Result<FrameIndex, String>>,
     /// Counts from 1.
     pub(super) number: u32,
+    /// The bytes of the frame as stored, when they were read apart from the object.
+    pub(super) detached: Option<&'a [u8]>,
 }
 
 /// Samples as a codec gives them, before Bits Stored and sign are applied.
@@ -44,16 +46,48 @@ impl Source<'_> {
     /// See [`super::Instance::decode_frame`].
     pub(super) fn decode(&self) -> Result<GreyFrame, DicomError> {
         self.check_decodable()?;
-        let values = match self.description.bits_allocated {
-            1 => self.decode_bits()?,
-            _ => self.stored_values(self.samples()?)?,
-        };
+        self.check_grey()?;
+        let values = self.values()?;
         Ok(GreyFrame {
             rows: usize::from(self.description.rows),
             columns: usize::from(self.description.columns),
             values,
             inverted: self.description.photometric == Photometric::Monochrome1,
         })
+    }
+
+    /// The stored values of one sample a pixel, whatever they mean.
+    pub(super) fn values(&self) -> Result<Vec<i32>, DicomError> {
+        match self.description.bits_allocated {
+            1 => self.decode_bits(),
+            _ => self.stored_values(self.samples()?),
+        }
+    }
+
+    /// The frame as Explicit VR Little Endian holds it.
+    ///
+    /// # Errors
+    /// See [`super::Instance::native_frame`].
+    pub(super) fn native(&self) -> Result<Vec<u8>, DicomError> {
+        self.check_decodable()?;
+        let bits_allocated = self.description.bits_allocated;
+        if bits_allocated == 1 {
+            return Ok(packed_bits(&self.decode_bits()?));
+        }
+        let size = (self.description.frame_bits() / 8) as usize;
+        match self.samples()? {
+            Samples::Bytes(bytes) => {
+                let found = bytes.len() as u64;
+                let short = DicomError::PixelDataLength { found, needed: size as u64 };
+                bytes.get(..size).map(<[u8]>::to_vec).ok_or(short)
+            }
+            Samples::Coded(coded) => {
+                let cell =
+                    Cell { shift: 0, bits: coded.bits, is_signed: self.description.is_signed };
+                let values = coded.samples.into_iter().map(|sample| cell.value(sample));
+                Ok(little_endian(values, bits_allocated))
+            }
+        }
     }
 
     fn check_decodable(&self) -> Result<(), DicomError> {
@@ -64,6 +98,14 @@ impl Source<'_> {
         if description.is_float {
             return Err(DicomError::Unsupported("floating-point pixel data".to_owned()));
         }
+        match description.bits_allocated {
+            1 | 8 | 16 | 32 => Ok(()),
+            other => Err(DicomError::Unsupported(format!("{other} bits allocated"))),
+        }
+    }
+
+    fn check_grey(&self) -> Result<(), DicomError> {
+        let description = self.description;
         match description.photometric {
             Photometric::Colour(photometric) => {
                 return Err(DicomError::Colour { photometric, samples: description.samples });
@@ -72,11 +114,7 @@ impl Source<'_> {
                 let photometric = "MONOCHROME";
                 return Err(DicomError::Colour { photometric, samples: description.samples });
             }
-            Photometric::Monochrome1 | Photometric::Monochrome2 => {}
-        }
-        match description.bits_allocated {
-            1 | 8 | 16 | 32 => Ok(()),
-            other => Err(DicomError::Unsupported(format!("{other} bits allocated"))),
+            Photometric::Monochrome1 | Photometric::Monochrome2 => Ok(()),
         }
     }
 
@@ -88,6 +126,9 @@ impl Source<'_> {
 
     /// The bytes of the frame as stored, compressed or not.
     fn frame_bytes(&self, coding: PixelCoding) -> Result<Cow<'_, [u8]>, DicomError> {
+        if let Some(bytes) = self.detached {
+            return Ok(Cow::Borrowed(bytes));
+        }
         let element = self.object.get(PIXEL_DATA).ok_or(DicomError::NoPixelData)?;
         let number = self.number;
         let bad = |problem: &str| DicomError::BadFragments { number, problem: problem.to_owned() };
@@ -117,15 +158,19 @@ impl Source<'_> {
         let coding = self.coding()?;
         let bytes = self.frame_bytes(coding)?;
         let (description, uid) = (self.description, self.transfer_syntax_uid);
-        let (count, width) = (description.pixel_count(), description.pixel_bytes());
+        let planes = rle::Planes {
+            pixel_count: description.pixel_count(),
+            samples: usize::from(description.samples),
+            sample_bytes: description.pixel_bytes(),
+        };
         let samples = match coding {
             PixelCoding::Native | PixelCoding::Uncompressed => Ok(Samples::Bytes(bytes)),
             PixelCoding::Rle => {
-                rle::decode(&bytes, count, width).map(Samples::owned).map_err(Fault::from)
+                rle::decode(&bytes, planes).map(Samples::owned).map_err(Fault::from)
             }
-            PixelCoding::Deflated => {
-                inflate(&bytes, count * width).map(Samples::owned).map_err(Fault::from)
-            }
+            PixelCoding::Deflated => inflate(&bytes, (description.frame_bits() / 8) as usize)
+                .map(Samples::owned)
+                .map_err(Fault::from),
             PixelCoding::Jpeg => codec::decode_jpeg(&bytes, description, uid).map(Samples::Coded),
             PixelCoding::JpegLs => codec::decode_jpeg_ls(&bytes, description).map(Samples::Coded),
             PixelCoding::Jpeg2000 => {
@@ -237,13 +282,30 @@ impl Cell {
     }
 }
 
+/// Packs single bits, least significant first, padded to a whole byte at the end.
+fn packed_bits(values: &[i32]) -> Vec<u8> {
+    let mut bytes = vec![0_u8; values.len().div_ceil(8)];
+    for (index, _) in values.iter().enumerate().filter(|(_, value)| **value != 0) {
+        bytes[index / 8] |= 1 << (index % 8);
+    }
+    bytes
+}
+
+fn little_endian(values: impl Iterator<Item = i32>, bits_allocated: u16) -> Vec<u8> {
+    match bits_allocated {
+        8 => values.map(|value| value.to_le_bytes()[0]).collect(),
+        16 => values.flat_map(|value| [value.to_le_bytes()[0], value.to_le_bytes()[1]]).collect(),
+        _ => values.flat_map(i32::to_le_bytes).collect(),
+    }
+}
+
 /// The bytes of one native frame; for 1-bit pixels from the byte its first bit is in.
 fn native_frame<'a>(
     all: Cow<'a, [u8]>,
     description: &PixelDescription,
     number: u32,
 ) -> Result<Cow<'a, [u8]>, DicomError> {
-    let bits = description.pixel_count() as u64 * u64::from(description.bits_allocated);
+    let bits = description.frame_bits();
     let first = bits * u64::from(number - 1) / 8;
     let end = (bits * u64::from(number)).div_ceil(8);
     let too_short = DicomError::PixelDataLength { found: all.len() as u64, needed: end };

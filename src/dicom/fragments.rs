@@ -54,6 +54,11 @@ impl FrameIndex {
         Ok(Self { bounds: firsts })
     }
 
+    /// For each frame its first fragment, and at the end the number of fragments.
+    pub(super) fn bounds(&self) -> &[usize] {
+        &self.bounds
+    }
+
     /// The compressed bytes of one frame; `number` counts from 1.
     pub(super) fn frame_bytes<'a>(
         &self,

@@ -50,6 +50,29 @@ struct Walk<'a> {
     /// Where the zeros at the end start, once someone asked.
     padding_at: Option<usize>,
     stack: Vec<Open>,
+    pixel_place: Option<PixelPlace>,
+}
+
+/// Where Pixel Data (7FE0,0010) of the data set itself lie in the bytes that were read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PixelPlace {
+    /// Where its header starts.
+    pub(super) header_at: usize,
+    pub(super) value: PixelValuePlace,
+}
+
+/// Start and length of values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum PixelValuePlace {
+    Native { at: usize, length: usize },
+    Fragments(Vec<(usize, usize)>),
+}
+
+/// A data set that was read.
+pub(super) struct DataSet {
+    pub(super) object: InMemDicomObject,
+    pub(super) findings: Vec<Finding>,
+    pub(super) pixel_place: Option<PixelPlace>,
 }
 
 /// Reads the data set that fills `bytes` from `start` to the end.
@@ -61,7 +84,7 @@ pub(super) fn read_data_set(
     start: usize,
     encoding: Encoding,
     limits: &DicomLimits,
-) -> Result<(InMemDicomObject, Vec<Finding>), DicomError> {
+) -> Result<DataSet, DicomError> {
     let context =
         Context { encoding, text: CharacterSet::default(), is_signed: false, bits_allocated: 16 };
     let root = Open {
@@ -81,9 +104,10 @@ pub(super) fn read_data_set(
         tolerated: Tolerated::default(),
         padding_at: None,
         stack: vec![root],
+        pixel_place: None,
     };
     let object = walk.run()?;
-    Ok((object, walk.tolerated.findings()))
+    Ok(DataSet { object, findings: walk.tolerated.findings(), pixel_place: walk.pixel_place })
 }
 
 impl Walk<'_> {
@@ -324,9 +348,20 @@ impl Walk<'_> {
         self.tolerated.mangled_texts += usize::from(is_mangled);
         self.top().needs_utf8 |= is_mangled;
         self.tolerated.odd_lengths += usize::from(length % 2 == 1);
+        if header.tag == PIXEL_DATA {
+            let at = header.value_at;
+            self.note_pixels(header, PixelValuePlace::Native { at, length: end - at });
+        }
         self.at = end;
         self.put(DataElement::new(header.tag, vr, value));
         Ok(())
+    }
+
+    /// Notes where the pixel data of the root are; those of an icon are inside an item.
+    fn note_pixels(&mut self, header: &Header, value: PixelValuePlace) {
+        if self.stack.len() == 1 {
+            self.pixel_place = Some(PixelPlace { header_at: header.offset, value });
+        }
     }
 
     /// Reads encapsulated pixel data: an item with the Basic Offset Table, then fragments
@@ -334,6 +369,7 @@ impl Walk<'_> {
     fn read_fragments(&mut self, header: &Header) -> Result<(), DicomError> {
         let mut offset_table: Option<C<u32>> = None;
         let mut fragments: C<Vec<u8>> = C::new();
+        let mut places = Vec::new();
         self.at = header.value_at;
         loop {
             let item = self.next_header()?;
@@ -351,6 +387,7 @@ impl Walk<'_> {
                     } else {
                         self.count_element()?;
                         fragments.push(bytes.to_vec());
+                        places.push((item.value_at, bytes.len()));
                     }
                     self.at = end;
                 }
@@ -358,6 +395,7 @@ impl Walk<'_> {
                 _ => return Err(item.broken("found where a fragment must start")),
             }
         }
+        self.note_pixels(header, PixelValuePlace::Fragments(places));
         let value = PixelFragmentSequence::new(offset_table.unwrap_or_default(), fragments);
         let length = dicom_core::Length::UNDEFINED;
         self.put(DataElement::new_with_len(header.tag, VR::OB, length, value));

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::io::Read;
 
 use super::attributes::Attributes;
+use super::guard::PixelPlace;
 use super::stream::{self, Encoding};
 use super::uid::check_uid;
 use super::{DicomError, DicomLimits, guard, transfer_syntax};
@@ -24,6 +25,9 @@ pub(super) struct Part10 {
     /// As the file declares it, or as its first data element shows when it does not.
     pub(super) transfer_syntax_uid: String,
     pub(super) findings: Vec<Finding>,
+    /// Where the pixel data lie in the file; unknown when the data set is deflated or its byte
+    /// order is not the one of the values in memory.
+    pub(super) pixel_place: Option<PixelPlace>,
 }
 
 /// Reads a whole file. What dicom-rs gets is in memory, little endian and explicit.
@@ -41,10 +45,13 @@ pub(super) fn read(bytes: &[u8], limits: &DicomLimits) -> Result<Part10, DicomEr
         false => (Cow::Borrowed(bytes), meta.end),
     };
     let encoding = check_encoding(declared.encoding, &data_set[at..], &mut findings);
-    let (object, more) = guard::read_data_set(&data_set, at, encoding, limits)?;
+    let guard::DataSet { object, findings: more, pixel_place } =
+        guard::read_data_set(&data_set, at, encoding, limits)?;
     findings.extend(more);
+    let pixel_place = pixel_place.filter(|_| !declared.is_deflated && encoding.is_little_endian());
     let table = meta.into_table(&uid, declared.encoding, &object);
-    Ok(Part10 { object: object.with_exact_meta(table), transfer_syntax_uid: uid, findings })
+    let object = object.with_exact_meta(table);
+    Ok(Part10 { object, transfer_syntax_uid: uid, findings, pixel_place })
 }
 
 pub(super) fn check_size(what: &'static str, found: u64, max: u64) -> Result<(), DicomError> {

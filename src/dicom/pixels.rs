@@ -68,6 +68,17 @@ impl PixelDescription {
         Ok(Some(description))
     }
 
+    /// Reads the description of an instance whose pixel data are elsewhere.
+    ///
+    /// # Errors
+    /// When an attribute is missing or impossible, or one frame is too large.
+    pub(super) fn read_detached(object: &InMemDicomObject) -> Result<Self, DicomError> {
+        let description = Self::from_attributes(object, false)?;
+        let frame = description.pixel_count() as u64;
+        check_size("count of pixels in a frame", frame, FRAME_PIXEL_COUNT_MAX)?;
+        Ok(description)
+    }
+
     fn from_attributes(object: &InMemDicomObject, is_float: bool) -> Result<Self, DicomError> {
         let bits_allocated = object.u16(Tag(0x0028, 0x0100))?;
         let bits_stored = object.u16_opt(Tag(0x0028, 0x0101))?.unwrap_or(bits_allocated);
@@ -105,14 +116,19 @@ impl PixelDescription {
         usize::from(self.bits_allocated / 8)
     }
 
-    /// Bytes of all frames, decoded; chroma of YBR_FULL_422 is halved (PS3.3 §C.7.6.3.1.2).
-    fn size_bytes(&self) -> u64 {
+    /// Bits of one frame as native pixel data hold it; chroma of YBR_FULL_422 is halved
+    /// (PS3.3 §C.7.6.3.1.2).
+    pub(super) fn frame_bits(&self) -> u64 {
         let samples = match self.photometric {
             Photometric::Colour("YBR_FULL_422") => 2,
-            _ => u128::from(self.samples),
+            _ => u64::from(self.samples),
         };
-        let pixels = u128::from(self.rows) * u128::from(self.columns) * u128::from(self.frames);
-        let bits = pixels * samples * u128::from(self.bits_allocated);
+        self.pixel_count() as u64 * samples * u64::from(self.bits_allocated)
+    }
+
+    /// Bytes of all frames, decoded.
+    fn size_bytes(&self) -> u64 {
+        let bits = u128::from(self.frame_bits()) * u128::from(self.frames);
         u64::try_from(bits.div_ceil(8)).unwrap_or(u64::MAX)
     }
 }

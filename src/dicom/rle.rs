@@ -1,24 +1,33 @@
 //! RLE Lossless (PS3.5 Annex G), bounds-checked; dicom-rs's own decoder panics on broken headers
 //! and knows no 32-bit pixels.
 
-/// Decodes one grey frame to little-endian samples of `sample_bytes` bytes.
+/// How the pixels of a frame are cut into byte planes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Planes {
+    /// Rows times columns.
+    pub(super) pixel_count: usize,
+    /// Samples per Pixel (0028,0002).
+    pub(super) samples: usize,
+    /// Bytes of one sample.
+    pub(super) sample_bytes: usize,
+}
+
+/// Decodes one frame to little-endian samples; those of a pixel follow each other.
 ///
-/// Each byte plane is a segment, the most significant first (PS3.5 §G.2).
+/// Each byte plane of each sample is a segment, the most significant first (PS3.5 §G.2).
 ///
 /// # Errors
 /// A sentence with the numbers found when the header or a segment is broken.
-pub(super) fn decode(
-    frame: &[u8],
-    pixel_count: usize,
-    sample_bytes: usize,
-) -> Result<Vec<u8>, String> {
-    let segments = segments(frame, sample_bytes)?;
+pub(super) fn decode(frame: &[u8], planes: Planes) -> Result<Vec<u8>, String> {
+    let Planes { pixel_count, sample_bytes, .. } = planes;
+    let pixel_bytes = planes.samples * sample_bytes;
+    let segments = segments(frame, pixel_bytes)?;
     // Two bytes give at most 128: an impossible promise costs no memory.
     if let Some(segment) = segments.iter().find(|segment| segment.len() * 64 < pixel_count) {
         let size = segment.len();
         return Err(format!("a segment of {size} bytes cannot give {pixel_count}"));
     }
-    let mut samples = vec![0_u8; pixel_count * sample_bytes];
+    let mut pixels = vec![0_u8; pixel_count * pixel_bytes];
     let mut plane = Vec::with_capacity(pixel_count);
     for (index, segment) in segments.into_iter().enumerate() {
         plane.clear();
@@ -27,10 +36,12 @@ pub(super) fn decode(
             let found = plane.len();
             return Err(format!("segment {} gives {found} of {pixel_count} bytes", index + 1));
         }
-        let places = samples.iter_mut().skip(sample_bytes - 1 - index).step_by(sample_bytes);
+        let (sample, byte) = (index / sample_bytes, index % sample_bytes);
+        let first = (sample + 1) * sample_bytes - 1 - byte;
+        let places = pixels.iter_mut().skip(first).step_by(pixel_bytes);
         places.zip(&plane).for_each(|(place, byte)| *place = *byte);
     }
-    Ok(samples)
+    Ok(pixels)
 }
 
 /// Splits a frame by its header: the number of segments and 15 offsets (PS3.5 §G.5).
@@ -103,15 +114,20 @@ mod tests {
     #[test]
     fn interleaves_byte_planes_of_literal_and_repeated_runs() {
         let coded = frame(&[&[254, 1], &[2, 7, 8, 9, 128]]);
-        assert_eq!(decode(&coded, 3, 2), Ok(vec![7, 1, 8, 1, 9, 1]));
+        let planes =
+            |pixel_count, samples, sample_bytes| Planes { pixel_count, samples, sample_bytes };
+        assert_eq!(decode(&coded, planes(3, 1, 2)), Ok(vec![7, 1, 8, 1, 9, 1]));
         let wide = frame(&[&[0, 4], &[0, 3], &[0, 2], &[0, 1]]);
-        assert_eq!(decode(&wide, 1, 4), Ok(vec![1, 2, 3, 4]));
+        assert_eq!(decode(&wide, planes(1, 1, 4)), Ok(vec![1, 2, 3, 4]));
+        assert_eq!(decode(&wide, planes(1, 2, 2)), Ok(vec![3, 4, 1, 2]));
+        assert_eq!(decode(&wide, planes(1, 4, 1)), Ok(vec![4, 3, 2, 1]));
     }
 
     #[test]
     fn refuses_broken_headers_and_short_segments() {
         let check = |frame: &[u8], expected: &str| {
-            assert_eq!(decode(frame, 3, 1), Err(expected.to_owned()));
+            let planes = Planes { pixel_count: 3, samples: 1, sample_bytes: 1 };
+            assert_eq!(decode(frame, planes), Err(expected.to_owned()));
         };
         check(&[0; 10], "10 bytes are too few for the header");
         check(&[0; 64], "0 segments where 1 are needed");

@@ -1,5 +1,6 @@
 //! What a target is in codes, and what tracks it.
 
+use super::elements::sct;
 use super::{SegmentCoding, Tracking};
 use crate::answer::Target;
 use crate::dicom::SopInstanceUid;
@@ -89,10 +90,6 @@ fn side(laterality: Laterality) -> Option<Code> {
         Laterality::Both => Some(sct("51440002", "Right and left")),
         Laterality::None => None,
     }
-}
-
-fn sct(value: &str, meaning: &str) -> Code {
-    Code { value: value.to_owned(), scheme: "SCT".to_owned(), meaning: meaning.to_owned() }
 }
 
 impl Tracking {

@@ -30,6 +30,10 @@ pub(super) trait PutElements {
     fn put_u32(&mut self, tag: Tag, values: &[u32]);
     /// An attribute's tag.
     fn put_tag(&mut self, tag: Tag, value: Tag);
+    /// A 64-bit floating point number.
+    fn put_f64(&mut self, tag: Tag, value: f64);
+    /// Bytes; padded to an even length.
+    fn put_bytes(&mut self, tag: Tag, bytes: &[u8]);
     /// A sequence.
     fn put_items(&mut self, tag: Tag, items: Vec<Object>);
 }
@@ -60,6 +64,16 @@ impl PutElements for Object {
         self.put(DataElement::new(tag, VR::AT, PrimitiveValue::from(value)));
     }
 
+    fn put_f64(&mut self, tag: Tag, value: f64) {
+        self.put(DataElement::new(tag, VR::FD, PrimitiveValue::from(value)));
+    }
+
+    fn put_bytes(&mut self, tag: Tag, bytes: &[u8]) {
+        let mut bytes = bytes.to_vec();
+        bytes.resize(bytes.len().next_multiple_of(2), 0);
+        self.put(DataElement::new(tag, VR::OB, PrimitiveValue::U8(bytes.into())));
+    }
+
     fn put_items(&mut self, tag: Tag, items: Vec<Object>) {
         let sequence = DataSetSequence::new(items, Length::UNDEFINED);
         self.put(DataElement::new(tag, VR::SQ, Value::from(sequence)));
@@ -83,6 +97,11 @@ pub(super) fn code_item(code: &Code) -> Object {
 /// A code of DICOM's own scheme.
 pub(super) fn dcm_code(value: &str, meaning: &str) -> Code {
     Code { value: value.to_owned(), scheme: "DCM".to_owned(), meaning: meaning.to_owned() }
+}
+
+/// A code of SNOMED CT.
+pub(super) fn sct(value: &str, meaning: &str) -> Code {
+    Code { value: value.to_owned(), scheme: "SCT".to_owned(), meaning: meaning.to_owned() }
 }
 
 /// A number as Decimal String: at most 16 characters, as exact as fits.

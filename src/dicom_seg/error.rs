@@ -31,6 +31,38 @@ pub enum SegError {
         /// Number of a later segment.
         second: usize,
     },
+    /// A label map gives each pixel one segment.
+    #[error("segments {first} and {second} overlap, which a label map cannot say")]
+    SegmentsOverlap {
+        /// Number of a segment.
+        first: usize,
+        /// Number of a later segment.
+        second: usize,
+    },
+    /// A report needs one volume a segment.
+    #[error("{found} volumes for {expected} segments")]
+    VolumeCount {
+        /// Volumes given.
+        found: usize,
+        /// Segments there are.
+        expected: usize,
+    },
+    /// A volume that is none.
+    #[error("volume of segment {number} is {ml} ml")]
+    Volume {
+        /// Segment number.
+        number: usize,
+        /// What was found.
+        ml: f64,
+    },
+    /// A picture whose pixels do not fill it.
+    #[error("key image has {found} bytes, not {expected}")]
+    PictureSize {
+        /// Bytes given.
+        found: usize,
+        /// Rows x columns x 3.
+        expected: usize,
+    },
     /// A mask does not lie on the frames of the series.
     #[error("mask of segment {number} has shape {found:?}, series has {expected:?}")]
     ShapeDiffers {
@@ -121,6 +153,10 @@ impl Kind for SegError {
             | Self::NotAUid { .. }
             | Self::TrackingRepeats { .. }
             | Self::ShapeDiffers { .. }
+            | Self::SegmentsOverlap { .. }
+            | Self::VolumeCount { .. }
+            | Self::Volume { .. }
+            | Self::PictureSize { .. }
             | Self::Encode(_) => ErrorKind::Internal,
             Self::Series(_)
             | Self::NotASegmentation { .. }

@@ -6,7 +6,7 @@ use dicom_dictionary_std::tags;
 use ndarray::{ArrayView2, Axis};
 
 use super::elements::{Object, PutElements, code_item, dcm_code, decimal_string};
-use super::{EmptyFrames, SegInput, source};
+use super::{EmptyFrames, SegInput, SegmentationType, source};
 use crate::geometry::{dot, norm};
 use crate::series::{Series, SliceSpacing};
 
@@ -16,31 +16,45 @@ const SHEAR_MM: f64 = 0.01;
 /// One frame of the Segmentation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FramePlan {
-    /// Which of [`SegInput::segments`], from 0.
-    pub(super) segment_index: usize,
+    /// Which of [`SegInput::segments`], from 0; none in a label map, whose frames have them all.
+    pub(super) segment_index: Option<usize>,
     /// Which of [`Series::frames`], from 0.
     pub(super) frame_index: usize,
 }
 
-/// The frames to write, segment by segment, each in the order of the series; and the segments
-/// (from 0) that have no voxel.
+/// The frames to write, each in the order of the series, and segment by segment when BINARY; and
+/// the segments (from 0) that have no voxel.
 pub(super) fn plan(input: &SegInput<'_>) -> (Vec<FramePlan>, Vec<usize>) {
     let mut frames = Vec::new();
     let mut empty_segments = Vec::new();
+    let mut any_filled = vec![false; input.series.frames.len()];
     for (segment_index, segment) in input.segments.iter().enumerate() {
         let filled: Vec<bool> = segment.mask.axis_iter(Axis(0)).map(has_any).collect();
-        let is_empty = !filled.contains(&true);
-        if is_empty {
+        if !filled.contains(&true) {
             empty_segments.push(segment_index);
         }
-        let is_kept = |frame_index: usize| match input.options.empty_frames {
-            EmptyFrames::Keep => true,
-            EmptyFrames::Drop => filled[frame_index] || (is_empty && frame_index == 0),
-        };
-        let kept = (0..filled.len()).filter(|frame_index| is_kept(*frame_index));
-        frames.extend(kept.map(|frame_index| FramePlan { segment_index, frame_index }));
+        match input.options.segmentation_type {
+            SegmentationType::Binary => frames.extend(kept(input, Some(segment_index), &filled)),
+            SegmentationType::Labelmap => {
+                any_filled.iter_mut().zip(filled).for_each(|(any, filled)| *any |= filled);
+            }
+        }
+    }
+    if input.options.segmentation_type == SegmentationType::Labelmap {
+        frames.extend(kept(input, None, &any_filled));
     }
     (frames, empty_segments)
+}
+
+/// The frames that stay; where none has a voxel, the first does.
+fn kept(input: &SegInput<'_>, segment_index: Option<usize>, filled: &[bool]) -> Vec<FramePlan> {
+    let is_empty = !filled.contains(&true);
+    let is_kept = |frame_index: &usize| match input.options.empty_frames {
+        EmptyFrames::Keep => true,
+        EmptyFrames::Drop => filled[*frame_index] || (is_empty && *frame_index == 0),
+    };
+    let kept = (0..filled.len()).filter(is_kept);
+    kept.map(|frame_index| FramePlan { segment_index, frame_index }).collect()
 }
 
 fn has_any(frame: ArrayView2<'_, bool>) -> bool {
@@ -50,28 +64,30 @@ fn has_any(frame: ArrayView2<'_, bool>) -> bool {
     }
 }
 
-/// Whether a voxel lies in two segments.
-pub(super) fn segments_overlap(input: &SegInput<'_>) -> bool {
+/// The first two segments (numbers) that share a voxel.
+pub(super) fn overlapping(input: &SegInput<'_>) -> Option<(usize, usize)> {
     if input.segments.len() < 2 {
-        return false;
+        return None;
     }
-    let mut taken = vec![false; input.series.rows * input.series.columns];
-    (0..input.series.frames.len()).any(|frame_index| {
-        taken.fill(false);
-        input.segments.iter().any(|segment| {
+    let mut owner = vec![0_usize; input.series.rows * input.series.columns];
+    (0..input.series.frames.len()).find_map(|frame_index| {
+        owner.fill(0);
+        (1..).zip(&input.segments).find_map(|(number, segment)| {
             let frame = segment.mask.index_axis(Axis(0), frame_index);
-            has_any(frame)
-                && taken.iter_mut().zip(frame).any(|(taken, inside)| {
-                    let both = *taken && *inside;
-                    *taken |= *inside;
-                    both
-                })
+            if !has_any(frame) {
+                return None;
+            }
+            owner.iter_mut().zip(frame).filter(|(_, inside)| **inside).find_map(|(owner, _)| {
+                let before = std::mem::replace(owner, number);
+                (before != 0).then_some((before, number))
+            })
         })
     })
 }
 
-/// Dimensions: segment number, then position. `organization_uid` ties them together.
-pub(super) fn put_dimensions(object: &mut Object, organization_uid: &str, series: &Series) {
+/// Dimensions: segment number (BINARY only), then position. `organization_uid` ties them together.
+pub(super) fn put_dimensions(object: &mut Object, organization_uid: &str, input: &SegInput<'_>) {
+    let series = input.series;
     let mut organization = Object::new_empty();
     organization.put_text(tags::DIMENSION_ORGANIZATION_UID, VR::UI, organization_uid);
     object.put_items(tags::DIMENSION_ORGANIZATION_SEQUENCE, vec![organization]);
@@ -83,21 +99,21 @@ pub(super) fn put_dimensions(object: &mut Object, organization_uid: &str, series
         item.put_text(tags::DIMENSION_DESCRIPTION_LABEL, VR::LO, label);
         item
     };
-    object.put_items(
-        tags::DIMENSION_INDEX_SEQUENCE,
-        vec![
-            index(
-                tags::REFERENCED_SEGMENT_NUMBER,
-                tags::SEGMENT_IDENTIFICATION_SEQUENCE,
-                "Segment Number",
-            ),
-            index(
-                tags::IMAGE_POSITION_PATIENT,
-                tags::PLANE_POSITION_SEQUENCE,
-                "Image Position (Patient)",
-            ),
-        ],
+    let segment = index(
+        tags::REFERENCED_SEGMENT_NUMBER,
+        tags::SEGMENT_IDENTIFICATION_SEQUENCE,
+        "Segment Number",
     );
+    let position = index(
+        tags::IMAGE_POSITION_PATIENT,
+        tags::PLANE_POSITION_SEQUENCE,
+        "Image Position (Patient)",
+    );
+    let dimensions = match input.options.segmentation_type {
+        SegmentationType::Binary => vec![segment, position],
+        SegmentationType::Labelmap => vec![position],
+    };
+    object.put_items(tags::DIMENSION_INDEX_SEQUENCE, dimensions);
     if even_step_mm(series).is_some() && !is_sheared(series) {
         object.put_text(tags::DIMENSION_ORGANIZATION_TYPE, VR::CS, "3D");
     }
@@ -157,11 +173,13 @@ pub(super) fn per_frame_items(series: &Series, plan: &[FramePlan]) -> Vec<Object
 
 fn frame_item(series: &Series, plan: FramePlan) -> Object {
     let frame = &series.frames[plan.frame_index];
-    let segment_number = plan.segment_index as u16 + 1;
+    let segment_number = plan.segment_index.map(|index| index as u16 + 1);
     let mut item = Object::new_empty();
 
     let mut content = Object::new_empty();
-    let indices = [u32::from(segment_number), plan.frame_index as u32 + 1];
+    let position_index = plan.frame_index as u32 + 1;
+    let indices: Vec<u32> =
+        segment_number.map(u32::from).into_iter().chain([position_index]).collect();
     content.put_u32(tags::DIMENSION_INDEX_VALUES, &indices);
     item.put_items(tags::FRAME_CONTENT_SEQUENCE, vec![content]);
 
@@ -170,9 +188,11 @@ fn frame_item(series: &Series, plan: FramePlan) -> Object {
     position.put_texts(tags::IMAGE_POSITION_PATIENT, VR::DS, strings);
     item.put_items(tags::PLANE_POSITION_SEQUENCE, vec![position]);
 
-    let mut segment = Object::new_empty();
-    segment.put_u16(tags::REFERENCED_SEGMENT_NUMBER, &[segment_number]);
-    item.put_items(tags::SEGMENT_IDENTIFICATION_SEQUENCE, vec![segment]);
+    if let Some(number) = segment_number {
+        let mut segment = Object::new_empty();
+        segment.put_u16(tags::REFERENCED_SEGMENT_NUMBER, &[number]);
+        item.put_items(tags::SEGMENT_IDENTIFICATION_SEQUENCE, vec![segment]);
+    }
 
     item.put_items(tags::DERIVATION_IMAGE_SEQUENCE, vec![derivation_item(series, plan)]);
     item

@@ -5,16 +5,41 @@ use dicom_core::header::HasLength;
 use dicom_dictionary_std::tags;
 
 use super::elements::{LO_LENGTH_MAX, Object, PutElements, code_item, dcm_code, shortened};
-use super::{BundleIdentity, Provenance, SegInput, SegmentInput};
+use super::{BundleIdentity, Provenance, SegInput, SegmentInput, SegmentationType};
 use crate::dicom::Attributes;
 
 /// Who makes the algorithm (Algorithm Source).
 pub(super) const ALGORITHM_SOURCE: &str = "SEER";
 
-/// One item for each segment, numbered 1, 2, 3.
+/// The value of pixels that belong to no segment of a label map.
+pub(super) const BACKGROUND: u16 = 0;
+
+/// One item for each segment, numbered 1, 2, 3; in a label map the background goes before them,
+/// because every value that a pixel has must be described.
 pub(super) fn segment_items(input: &SegInput<'_>, labels: &[String]) -> Vec<Object> {
     let numbered = (1..).zip(input.segments.iter().zip(labels));
-    numbered.map(|(number, (segment, label))| item(number, segment, label, input)).collect()
+    let segments = numbered.map(|(number, (segment, label))| item(number, segment, label, input));
+    match input.options.segmentation_type {
+        SegmentationType::Binary => segments.collect(),
+        SegmentationType::Labelmap => {
+            std::iter::once(background(&input.segments[0])).chain(segments).collect()
+        }
+    }
+}
+
+/// Segment 0 of a label map (DCM 125040).
+fn background(first: &SegmentInput<'_>) -> Object {
+    let code = dcm_code("125040", "Background");
+    let mut item = Object::new_empty();
+    item.put_u16(tags::SEGMENT_NUMBER, &[BACKGROUND]);
+    item.put_text(tags::SEGMENT_LABEL, VR::LO, "Background");
+    item.put_text(tags::SEGMENT_ALGORITHM_TYPE, VR::CS, "AUTOMATIC");
+    let algorithm = shortened(&first.algorithm_name, LO_LENGTH_MAX);
+    item.put_text(tags::SEGMENT_ALGORITHM_NAME, VR::LO, &algorithm);
+    let category = tags::SEGMENTED_PROPERTY_CATEGORY_CODE_SEQUENCE;
+    item.put_items(category, vec![code_item(&code)]);
+    item.put_items(tags::SEGMENTED_PROPERTY_TYPE_CODE_SEQUENCE, vec![code_item(&code)]);
+    item
 }
 
 fn item(number: u16, segment: &SegmentInput<'_>, label: &str, input: &SegInput<'_>) -> Object {

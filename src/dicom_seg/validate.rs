@@ -1,6 +1,6 @@
 //! What must hold before a byte is written: a wrong Segmentation cannot be built.
 
-use super::{Provenance, SegError, SegInput, SegmentInput};
+use super::{Provenance, SegError, SegInput, SegmentInput, SegmentationType, frames};
 use crate::dicom::SopInstanceUid;
 use crate::runtime::vocabulary::Code;
 use crate::series::Series;
@@ -21,7 +21,28 @@ pub(super) fn check(input: &SegInput<'_>) -> Result<(), SegError> {
     for (number, segment) in (1..).zip(&input.segments) {
         check_segment(number, segment, input.series)?;
     }
-    check_tracking_is_unique(&input.segments)
+    check_tracking_is_unique(&input.segments)?;
+    check_overlap(input)
+}
+
+/// Checks that there is one finite volume, in millilitres, for each segment.
+pub(super) fn check_volumes(input: &SegInput<'_>, volumes_ml: &[f64]) -> Result<(), SegError> {
+    let (found, expected) = (volumes_ml.len(), input.segments.len());
+    if found != expected {
+        return Err(SegError::VolumeCount { found, expected });
+    }
+    match volumes_ml.iter().position(|volume| !volume.is_finite() || *volume < 0.0) {
+        Some(index) => Err(SegError::Volume { number: index + 1, ml: volumes_ml[index] }),
+        None => Ok(()),
+    }
+}
+
+fn check_overlap(input: &SegInput<'_>) -> Result<(), SegError> {
+    let is_label_map = input.options.segmentation_type == SegmentationType::Labelmap;
+    match frames::overlapping(input).filter(|_| is_label_map) {
+        Some((first, second)) => Err(SegError::SegmentsOverlap { first, second }),
+        None => Ok(()),
+    }
 }
 
 /// Fails when there are more than `max`.

@@ -1,17 +1,14 @@
 //! Puts a Segmentation together (PS3.3 A.51).
 
-use dicom_core::{DataElement, Tag, VR};
+use dicom_core::VR;
 use dicom_dictionary_std::{tags, uids};
-use dicom_object::FileMetaTableBuilder;
-use ndarray::Axis;
-use time::macros::format_description;
-use time::{OffsetDateTime, UtcOffset};
 
+use super::document::{self, Moment, SERIES_NUMBER_BASE, SeriesText, copy, encode, put_equipment};
 use super::elements::{LO_LENGTH_MAX, Object, PutElements, shortened};
 use super::frames::{self, FramePlan};
-use super::pack::{BitWriter, packed_size_bytes};
+use super::pixels::PixelLayout;
 use super::validate::{self, FRAME_COUNT_MAX};
-use super::{SegError, SegInput, SegObject, segments, source};
+use super::{ResultObject, SegError, SegInput, SegmentationType, pixels, segments, source};
 use crate::dicom::{Attributes, SeriesUid, SopInstanceUid};
 use crate::error::Finding;
 use crate::series::Series;
@@ -19,35 +16,32 @@ use crate::series::Series;
 /// Content Label (CS) and Content Description.
 const CONTENT_LABEL: &str = "RESEARCH_USE";
 const CONTENT_DESCRIPTION: &str = "Automatic segmentation, research use only";
-/// Series numbers of results lie above those of scanners.
-const SERIES_NUMBER_BASE: i64 = 9000;
-/// Implementation Class UID of this writer (a UUID under 2.25).
-const IMPLEMENTATION_CLASS_UID: &str = "2.25.217064797362660415649801726194167947893";
 /// Longest value with an explicit 32-bit length that is even.
 const VALUE_SIZE_BYTES_MAX: usize = 0xFFFF_FFFE;
 
-/// Writes one BINARY Segmentation of all segments as a Part 10 file.
+/// Writes one Segmentation of all segments as a Part 10 file.
 ///
-/// Frames lie on the source's frames, segment by segment; bits are packed straight into the
-/// file, so the peak memory is the file's size. Findings tell of empty or relabelled segments
+/// Frames lie on the source's frames, segment by segment when BINARY; pixels go straight into
+/// the file, so the peak memory is the file's size. Findings tell of empty or relabelled segments
 /// and of a generated frame of reference.
 ///
 /// # Errors
 /// [`SegError`] when the input cannot make a right object, or it would be too large.
-pub fn write(input: &SegInput<'_>) -> Result<(SegObject, Vec<Finding>), SegError> {
+pub fn write(input: &SegInput<'_>) -> Result<(ResultObject, Vec<Finding>), SegError> {
     validate::check(input)?;
     let (plan, empty_segments) = frames::plan(input);
     validate::at_most("frames", plan.len(), FRAME_COUNT_MAX)?;
-    let bit_count = plan.len() * input.series.rows * input.series.columns;
-    validate::at_most("pixel bytes", packed_size_bytes(bit_count), VALUE_SIZE_BYTES_MAX)?;
+    let layout = PixelLayout::of(input, plan.len());
+    validate::at_most("pixel bytes", layout.size_bytes, VALUE_SIZE_BYTES_MAX)?;
 
     let mut findings: Vec<Finding> = empty_segments.into_iter().map(empty_segment).collect();
     let identity = ResultIdentity::of(input);
-    let object = data_set(input, &identity, &plan, &mut findings);
+    let object = data_set(input, &identity, &plan, layout, &mut findings);
     let mut bytes = encode(object)?;
-    append_pixel_data(&mut bytes, input, &plan, bit_count);
+    pixels::append(&mut bytes, input, &plan, layout);
     let ResultIdentity { sop_instance_uid, series_uid, .. } = identity;
-    Ok((SegObject { sop_instance_uid, series_uid, bytes }, findings))
+    let sop_class_uid = sop_class_uid(input.options.segmentation_type);
+    Ok((ResultObject { sop_class_uid, sop_instance_uid, series_uid, bytes }, findings))
 }
 
 fn empty_segment(index: usize) -> Finding {
@@ -79,6 +73,7 @@ fn data_set(
     input: &SegInput<'_>,
     identity: &ResultIdentity,
     plan: &[FramePlan],
+    layout: PixelLayout,
     findings: &mut Vec<Finding>,
 ) -> Object {
     let series = input.series;
@@ -90,15 +85,15 @@ fn data_set(
     object.put_text(tags::STUDY_INSTANCE_UID, VR::UI, series.study_uid.as_str());
     put_frame_of_reference(&mut object, input, findings);
     put_series(&mut object, input, identity, &labels);
-    put_equipment(&mut object, input, source);
-    put_image(&mut object, input, source, plan.len());
+    put_equipment(&mut object, &input.provenance, source);
+    put_image(&mut object, input, plan.len(), layout);
     let moment = Moment::of(input.created, source);
     moment.put(&mut object);
     let mut equipment: Vec<Object> = segments::acquisition_equipment(source).into_iter().collect();
     equipment.extend(segments::contributing_equipment(&input.provenance, &moment.date_time));
     object.put_items(tags::CONTRIBUTING_EQUIPMENT_SEQUENCE, equipment);
     object.put_items(tags::SEGMENT_SEQUENCE, segments::segment_items(input, &labels));
-    frames::put_dimensions(&mut object, &identity.dimension_organization_uid, series);
+    frames::put_dimensions(&mut object, &identity.dimension_organization_uid, input);
     let shared = frames::shared_item(series);
     object.put_items(tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE, vec![shared]);
     let per_frame = frames::per_frame_items(series, plan);
@@ -128,7 +123,7 @@ fn labels(input: &SegInput<'_>, findings: &mut Vec<Finding>) -> Vec<String> {
     labels
 }
 
-fn our_texts<'a>(input: &'a SegInput<'_>, labels: &'a [String]) -> Vec<&'a str> {
+pub(super) fn our_texts<'a>(input: &'a SegInput<'_>, labels: &'a [String]) -> Vec<&'a str> {
     let provenance = &input.provenance;
     let bundles = std::iter::once(&provenance.backbone).chain(&provenance.reasoner);
     let coding = input.segments.iter().flat_map(|segment| {
@@ -164,51 +159,54 @@ fn put_series(
     identity: &ResultIdentity,
     labels: &[String],
 ) {
-    let source = source::representative(input.series);
-    let number = source.i64_opt(tags::SERIES_NUMBER).ok().flatten().unwrap_or(0);
-    let number = SERIES_NUMBER_BASE + number.rem_euclid(SERIES_NUMBER_BASE);
-    object.put_text(tags::MODALITY, VR::CS, "SEG");
-    object.put_text(tags::SERIES_INSTANCE_UID, VR::UI, identity.series_uid.as_str());
-    object.put_text(tags::SERIES_NUMBER, VR::IS, &number.to_string());
     let description = format!("SEER {}", labels.join(", "));
-    let description = shortened(&description, LO_LENGTH_MAX);
-    object.put_text(tags::SERIES_DESCRIPTION, VR::LO, &description);
-    object.put_text(tags::INSTANCE_NUMBER, VR::IS, "1");
-    object.put_text(tags::SOP_CLASS_UID, VR::UI, uids::SEGMENTATION_STORAGE);
-    object.put_text(tags::SOP_INSTANCE_UID, VR::UI, identity.sop_instance_uid.as_str());
+    document::put_series(
+        object,
+        input.series,
+        &SeriesText {
+            modality: "SEG",
+            series_uid: identity.series_uid.as_str(),
+            number_base: SERIES_NUMBER_BASE,
+            description: &description,
+            sop_class_uid: sop_class_uid(input.options.segmentation_type),
+            sop_instance_uid: identity.sop_instance_uid.as_str(),
+        },
+    );
 }
 
-/// (Enhanced) General Equipment (PS3.3 C.7.5.1, C.7.5.2): this server.
-fn put_equipment(object: &mut Object, input: &SegInput<'_>, source: &Object) {
-    let provenance = &input.provenance;
-    object.put_text(tags::MANUFACTURER, VR::LO, segments::ALGORITHM_SOURCE);
-    object.put_text(tags::MANUFACTURER_MODEL_NAME, VR::LO, "SEER segmentation server");
-    object.put_text(tags::DEVICE_SERIAL_NUMBER, VR::LO, &provenance.device_uid);
-    object.put_text(tags::DEVICE_UID, VR::UI, &provenance.device_uid);
-    let version = shortened(&provenance.server_version, LO_LENGTH_MAX);
-    object.put_text(tags::SOFTWARE_VERSIONS, VR::LO, &version);
-    copy(object, source, &[tags::INSTITUTION_NAME]);
+fn sop_class_uid(kind: SegmentationType) -> &'static str {
+    match kind {
+        SegmentationType::Binary => uids::SEGMENTATION_STORAGE,
+        SegmentationType::Labelmap => uids::LABEL_MAP_SEGMENTATION_STORAGE,
+    }
 }
 
 /// Image Pixel and Segmentation Image (PS3.3 C.7.6.3, C.8.20.2).
-fn put_image(object: &mut Object, input: &SegInput<'_>, source: &Object, frame_count: usize) {
+fn put_image(object: &mut Object, input: &SegInput<'_>, frame_count: usize, layout: PixelLayout) {
     let series = input.series;
+    let source = source::representative(series).object();
     object.put_texts(tags::IMAGE_TYPE, VR::CS, ["DERIVED", "PRIMARY"]);
     object.put_text(tags::NUMBER_OF_FRAMES, VR::IS, &frame_count.to_string());
     for (tag, value) in [
         (tags::SAMPLES_PER_PIXEL, 1),
         (tags::ROWS, series.rows as u16),
         (tags::COLUMNS, series.columns as u16),
-        (tags::BITS_ALLOCATED, 1),
-        (tags::BITS_STORED, 1),
-        (tags::HIGH_BIT, 0),
+        (tags::BITS_ALLOCATED, layout.bits),
+        (tags::BITS_STORED, layout.bits),
+        (tags::HIGH_BIT, layout.bits - 1),
         (tags::PIXEL_REPRESENTATION, 0),
     ] {
         object.put_u16(tag, &[value]);
     }
     object.put_text(tags::PHOTOMETRIC_INTERPRETATION, VR::CS, "MONOCHROME2");
-    object.put_text(tags::SEGMENTATION_TYPE, VR::CS, "BINARY");
-    let overlap = if frames::segments_overlap(input) { "YES" } else { "NO" };
+    match input.options.segmentation_type {
+        SegmentationType::Binary => object.put_text(tags::SEGMENTATION_TYPE, VR::CS, "BINARY"),
+        SegmentationType::Labelmap => {
+            object.put_text(tags::SEGMENTATION_TYPE, VR::CS, "LABELMAP");
+            object.put_u16(tags::PIXEL_PADDING_VALUE, &[segments::BACKGROUND]);
+        }
+    }
+    let overlap = if frames::overlapping(input).is_some() { "YES" } else { "NO" };
     object.put_text(tags::SEGMENTS_OVERLAP, VR::CS, overlap);
     object.put_text(tags::CONTENT_LABEL, VR::CS, CONTENT_LABEL);
     object.put_text(tags::CONTENT_DESCRIPTION, VR::LO, CONTENT_DESCRIPTION);
@@ -234,86 +232,4 @@ fn put_referenced_series(object: &mut Object, series: &Series) {
     let references = series.instances.iter().map(reference).collect();
     item.put_items(tags::REFERENCED_INSTANCE_SEQUENCE, references);
     object.put_items(tags::REFERENCED_SERIES_SEQUENCE, vec![item]);
-}
-
-fn copy(object: &mut Object, source: &Object, tags: &[Tag]) {
-    for element in tags.iter().filter_map(|tag| source.get(*tag)) {
-        object.put(DataElement::clone(element));
-    }
-}
-
-/// When the object was made, in DICOM's words.
-struct Moment {
-    date: String,
-    time: String,
-    date_time: String,
-    offset: Option<String>,
-}
-
-impl Moment {
-    /// In the source's time zone, where it names one, because one object has one.
-    fn of(created: OffsetDateTime, source: &Object) -> Self {
-        let zone = source::utc_offset(source);
-        let at = zone.as_ref().map_or(created, |(_, offset)| created.to_offset(*offset));
-        let (year, month, day) = at.to_calendar_date();
-        let (hour, minute, second) = at.to_hms();
-        let date = format!("{year:04}{:02}{day:02}", u8::from(month));
-        let time = format!("{hour:02}{minute:02}{second:02}");
-        let date_time = format!("{date}{time}{}", offset_text(at.offset()));
-        Self { date, time, date_time, offset: zone.map(|(text, _)| text) }
-    }
-
-    fn put(&self, object: &mut Object) {
-        for tag in [tags::INSTANCE_CREATION_DATE, tags::SERIES_DATE, tags::CONTENT_DATE] {
-            object.put_text(tag, VR::DA, &self.date);
-        }
-        for tag in [tags::INSTANCE_CREATION_TIME, tags::SERIES_TIME, tags::CONTENT_TIME] {
-            object.put_text(tag, VR::TM, &self.time);
-        }
-        if let Some(offset) = &self.offset {
-            object.put_text(tags::TIMEZONE_OFFSET_FROM_UTC, VR::SH, offset);
-        }
-    }
-}
-
-fn offset_text(offset: UtcOffset) -> String {
-    let format = format_description!("[offset_hour sign:mandatory][offset_minute]");
-    offset.format(&format).unwrap_or_else(|_| "+0000".to_owned())
-}
-
-fn encode(object: Object) -> Result<Vec<u8>, SegError> {
-    let failed = |error: Box<dyn std::error::Error + Send + Sync>| SegError::Encode(error);
-    let meta = FileMetaTableBuilder::new()
-        .transfer_syntax(uids::EXPLICIT_VR_LITTLE_ENDIAN)
-        .implementation_class_uid(IMPLEMENTATION_CLASS_UID)
-        .implementation_version_name("SEER");
-    let file = object.with_meta(meta).map_err(|error| failed(error.into()))?;
-    let mut bytes = Vec::new();
-    file.write_all(&mut bytes).map_err(|error| failed(error.into()))?;
-    Ok(bytes)
-}
-
-/// Appends Pixel Data (7FE0,0010), the data set's last element, as OB (PS3.5 §8.2).
-fn append_pixel_data(
-    bytes: &mut Vec<u8>,
-    input: &SegInput<'_>,
-    plan: &[FramePlan],
-    bit_count: usize,
-) {
-    let size = packed_size_bytes(bit_count);
-    bytes.reserve_exact(size + 12);
-    bytes.extend_from_slice(&[0xE0, 0x7F, 0x10, 0x00, b'O', b'B', 0, 0]);
-    bytes.extend_from_slice(&(size as u32).to_le_bytes());
-    let start = bytes.len();
-    let mut writer = BitWriter::new(bytes);
-    for frame in plan {
-        let mask = input.segments[frame.segment_index].mask;
-        let values = mask.index_axis(Axis(0), frame.frame_index);
-        match values.to_slice() {
-            Some(values) => writer.push(values),
-            None => writer.push(&values.iter().copied().collect::<Vec<bool>>()),
-        }
-    }
-    writer.finish();
-    bytes.resize(start + size, 0);
 }

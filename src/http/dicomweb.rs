@@ -1,52 +1,72 @@
 //! DICOMweb (PS3.18): STOW-RS, QIDO-RS and WADO-RS under `/dicom-web`.
+//!
+//! Each file lists its resources as data beside what answers them; see [`resource`].
 
+mod bulkdata;
+mod conditional;
+mod download;
 mod frames;
 mod multipart;
+mod picture;
 mod qido;
 mod recent;
 mod rendered;
+mod resource;
 mod stow;
 mod stow_response;
 mod wado;
+mod xml;
 
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use axum::routing::MethodRouter;
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 use super::Server;
+use resource::Resource;
 
-pub(super) use recent::RecentInstances;
+pub(super) use recent::RecentFrames;
 pub(super) use wado::whole_body;
 
 const DICOM: &str = "application/dicom";
 const DICOM_JSON: &str = "application/dicom+json";
+const DICOM_XML: &str = "application/dicom+xml";
 const OCTETS: &str = "application/octet-stream";
+const ZIP: &str = "application/zip";
 
-/// Searches and metadata.
+/// A resource and what answers it.
+type Answered = (Resource, MethodRouter<Server>);
+
+/// Searches, metadata and single things.
 pub(super) fn quick_routes() -> OpenApiRouter<Server> {
-    OpenApiRouter::new()
-        .routes(routes!(qido::search_studies))
-        .routes(routes!(qido::search_all_series))
-        .routes(routes!(qido::search_all_instances))
-        .routes(routes!(qido::search_series))
-        .routes(routes!(qido::search_study_instances))
-        .routes(routes!(qido::search_instances))
-        .routes(routes!(wado::study_metadata))
-        .routes(routes!(wado::series_metadata))
-        .routes(routes!(wado::instance_metadata))
-        .routes(routes!(frames::frames))
-        .routes(routes!(rendered::rendered))
+    router(quick_resources())
 }
 
 /// Uploads and downloads, which take as long as they take.
 pub(super) fn long_routes() -> OpenApiRouter<Server> {
-    OpenApiRouter::new()
-        .routes(routes!(stow::store))
-        .routes(routes!(stow::store_in_study))
-        .routes(routes!(wado::study))
-        .routes(routes!(wado::series))
-        .routes(routes!(wado::instance))
+    router(long_resources())
+}
+
+fn quick_resources() -> Vec<Answered> {
+    let mut all = qido::resources();
+    all.extend(wado::metadata_resources());
+    all.extend(rendered::resources());
+    all.push(frames::resource());
+    all
+}
+
+fn long_resources() -> Vec<Answered> {
+    let mut all = stow::resources();
+    all.extend(wado::instance_resources());
+    all.push(bulkdata::resource());
+    all.extend(bulkdata::resources());
+    all
+}
+
+fn router(resources: Vec<Answered>) -> OpenApiRouter<Server> {
+    resources.into_iter().fold(OpenApiRouter::new(), |router, (resource, handler)| {
+        router.routes(resource.route(handler))
+    })
 }
 
 /// A reply in DICOM JSON.

@@ -66,6 +66,22 @@ impl<S: Send + Sync> FromRequestParts<S> for FramesPath {
     }
 }
 
+/// An instance and `{bulk}` of it.
+pub(super) struct BulkPath {
+    pub(super) scope: Scope,
+    pub(super) bulk: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for BulkPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let ScopePath(scope) = ScopePath::from_request_parts(parts, state).await?;
+        let bulk = path_names(parts, state).await?.remove("bulk").unwrap_or_default();
+        Ok(Self { scope, bulk })
+    }
+}
+
 /// An order and `{name}` of one of its artefacts.
 pub(super) struct ArtefactPath {
     pub(super) id: Uuid,

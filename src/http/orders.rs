@@ -31,6 +31,7 @@ pub(super) fn quick_routes() -> OpenApiRouter<Server> {
         .routes(routes!(cancel))
         .routes(routes!(results::reasoning))
         .routes(routes!(results::segmentation))
+        .routes(routes!(results::segmentation_nifti))
         .routes(routes!(results::artefact))
 }
 

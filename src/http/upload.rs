@@ -12,14 +12,13 @@ use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use multer::{Constraints, Field, Multipart, SizeLimit};
-use tempfile::NamedTempFile;
 use tokio::io::{AsyncWriteExt, BufWriter};
 
 use super::Server;
 use super::error::ApiError;
 use super::extract::{check_length, header_text};
 use super::media::MediaType;
-use crate::archive::{ArchiveError, Stored};
+use crate::archive::{self, ArchiveError, Outcome, Stored};
 use crate::dicom::StudyUid;
 use crate::error::ErrorKind;
 use crate::telemetry::metrics;
@@ -29,6 +28,8 @@ use paced::{EndlessHeader, Paced, Unread};
 const WRITE_BUFFER_BYTES: usize = 256 << 10;
 /// RFC 2046 §5.1.1 allows 70 characters; Orthanc sends 73.
 const BOUNDARY_LENGTH_MAX: usize = 200;
+/// Uploads up to this size stay in memory until they are stored; larger ones go to disk at once.
+const IN_MEMORY_BYTES_MAX: usize = 4 << 20;
 const TEXT_PART_BYTES_MAX: usize = 1 << 20;
 
 /// A multipart body being read.
@@ -49,8 +50,8 @@ struct Limits {
 
 /// What became of one part, or of a single-part body.
 pub(super) enum Received {
-    /// On disk, not yet looked at.
-    Spooled(NamedTempFile),
+    /// In memory or on disk, not yet looked at.
+    Spooled(archive::Upload),
     /// Larger than an instance may be; the rest of it was skipped.
     TooLarge,
 }
@@ -164,20 +165,26 @@ pub(super) async fn spool_body(
     spool_chunks(server, limits, chunks).await
 }
 
-/// Parses and stores what was spooled. Few run at the same time, since each may need its own size
-/// in memory.
+/// Parses and stores what was received. Few run at the same time, and fewer when they are large,
+/// since each may need its own size in memory.
 pub(super) async fn store(
     server: &Server,
-    spooled: NamedTempFile,
+    upload: archive::Upload,
     only_study: Option<StudyUid>,
 ) -> Result<Result<Stored, ArchiveError>, ApiError> {
+    let size_bytes = match &upload {
+        archive::Upload::Memory(bytes) => bytes.len() as u64,
+        archive::Upload::File(file) => file.as_file().metadata().map_or(u64::MAX, |m| m.len()),
+    };
     let closed = |_| ApiError::new(ErrorKind::Internal, "store permits are gone");
-    let _permit = server.stores.acquire().await.map_err(closed)?;
+    let permits = super::store_permits(size_bytes);
+    let _permit = server.stores.acquire_many(permits).await.map_err(closed)?;
     let archive = server.app.archive.clone();
-    let stored = run_blocking(move || archive.store_spooled(spooled, only_study.as_ref())).await?;
+    let stored = run_blocking(move || archive.store_upload(upload, only_study.as_ref())).await?;
     metrics::instance_received(match &stored {
-        Ok(Stored { outcome: crate::archive::Outcome::New, .. }) => "new",
-        Ok(Stored { outcome: crate::archive::Outcome::AlreadyStored, .. }) => "already_stored",
+        Ok(Stored { outcome: Outcome::New, .. }) => "new",
+        Ok(Stored { outcome: Outcome::AlreadyStored, .. }) => "already_stored",
+        Ok(Stored { outcome: Outcome::Replaced, .. }) => "replaced",
         Err(_) => "refused",
     });
     Ok(stored)
@@ -227,11 +234,9 @@ async fn spool_chunks(
     limits: Limits,
     chunks: impl Stream<Item = Result<Bytes, ApiError>>,
 ) -> Result<Received, ApiError> {
-    let archive = server.app.archive.clone();
-    let spooled = run_blocking(move || archive.spool()).await??;
     let disk = |source| ArchiveError::Io { doing: "write an upload", source };
-    let file = spooled.reopen().map_err(disk)?;
-    let mut file = BufWriter::with_capacity(WRITE_BUFFER_BYTES, tokio::fs::File::from_std(file));
+    let mut held = Vec::new();
+    let mut on_disk = None;
     let mut size_bytes = 0_u64;
     let mut chunks = std::pin::pin!(chunks);
     loop {
@@ -242,13 +247,33 @@ async fn spool_chunks(
         }
         // What is too large is read to its end without being kept, so that the parts after it
         // are still seen.
-        if size_bytes <= limits.part_bytes {
-            file.write_all(&chunk).await.map_err(disk)?;
+        if size_bytes > limits.part_bytes {
+            continue;
+        }
+        if on_disk.is_none() && held.len() + chunk.len() <= IN_MEMORY_BYTES_MAX {
+            held.extend_from_slice(&chunk);
+            continue;
+        }
+        if on_disk.is_none() {
+            let archive = server.app.archive.clone();
+            let spooled = run_blocking(move || archive.spool()).await??;
+            let file = tokio::fs::File::from_std(spooled.reopen().map_err(disk)?);
+            let mut writer = BufWriter::with_capacity(WRITE_BUFFER_BYTES, file);
+            writer.write_all(&std::mem::take(&mut held)).await.map_err(disk)?;
+            on_disk = Some((spooled, writer));
+        }
+        if let Some((_, writer)) = &mut on_disk {
+            writer.write_all(&chunk).await.map_err(disk)?;
         }
     }
-    file.flush().await.map_err(disk)?;
-    match size_bytes > limits.part_bytes {
-        true => Ok(Received::TooLarge),
-        false => Ok(Received::Spooled(spooled)),
+    if size_bytes > limits.part_bytes {
+        return Ok(Received::TooLarge);
+    }
+    match on_disk {
+        Some((spooled, mut writer)) => {
+            writer.flush().await.map_err(disk)?;
+            Ok(Received::Spooled(archive::Upload::File(spooled)))
+        }
+        None => Ok(Received::Spooled(archive::Upload::Memory(held))),
     }
 }

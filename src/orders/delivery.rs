@@ -18,6 +18,7 @@ use super::queue::Shared;
 use super::store::{Store, count, from_milliseconds, milliseconds};
 use super::{Order, OrderError, OrderFailure, OrderState, Orders};
 use crate::archive::Scope;
+use crate::dicom::{SeriesUid, SopInstanceUid};
 use crate::error::Kind;
 use crate::pacs::{Pacs, PacsError};
 use crate::telemetry::error_chain;
@@ -237,14 +238,15 @@ struct Outcome {
 /// Every instance of an order's result.
 pub(super) fn objects_of(order: &Order) -> Vec<Scope> {
     let study = &order.new.study_uid;
-    order
-        .result
-        .iter()
-        .map(|result| {
-            let (series, sop) = (&result.seg_series_uid, &result.seg_sop_instance_uid);
-            Scope::instance(study.clone(), series.clone(), sop.clone())
-        })
-        .collect()
+    let Some(result) = &order.result else { return Vec::new() };
+    let (series, sop) = (result.seg_series_uid.clone(), result.seg_sop_instance_uid.clone());
+    let seg = Scope::instance(study.clone(), series, sop);
+    let documents = result.documents.iter().filter_map(|document| {
+        let series = SeriesUid::parse(&document.series_uid).ok()?;
+        let sop = SopInstanceUid::parse(&document.sop_instance_uid).ok()?;
+        Some(Scope::instance(study.clone(), series, sop))
+    });
+    std::iter::once(seg).chain(documents).collect()
 }
 
 impl Store {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::record::{RecordBundle, RecordModels};
 use crate::answer::{self, Answer, AnswerError, Reading, UnknownTargets};
 use crate::error::{ErrorKind, Finding, Kind};
+use crate::eval;
 use crate::reason::{ReasonError, Reasoner, ReasonerSettings, Trace};
 use crate::runtime::{Bundle, Runtime, RuntimeError, RuntimeSettings};
 use crate::segment::{Backbone, BackboneSettings, SegmentError};
@@ -126,6 +127,17 @@ impl Engine {
             vocabulary: self.backbone_bundle.vocabulary(),
             unknown_targets: self.unknown_targets,
         })
+    }
+
+    /// The loaded models as evaluation and evolution use them.
+    pub fn eval_models(&self) -> eval::Models<'_> {
+        eval::Models {
+            reasoner: &self.reasoner,
+            view_plan: &self.view_plan,
+            backbone: &self.backbone,
+            vocabulary: self.backbone_bundle.vocabulary(),
+            unknown_targets: self.unknown_targets,
+        }
     }
 
     /// What ran, for the record.

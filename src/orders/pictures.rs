@@ -4,10 +4,10 @@ use std::io::Write;
 use std::path::Path;
 
 use super::Walked;
-use crate::answer::Answer;
+use crate::answer::{Answer, Target};
 use crate::dicom_seg::SegmentCoding;
 use crate::view;
-use crate::volume::Volume;
+use crate::volume::{Mask, Volume};
 
 /// Writes the views and, when there are masks, the overlay as PNG files.
 ///
@@ -19,18 +19,24 @@ pub fn keep_pictures(folder: &Path, volume: &Volume, walked: &Walked) -> std::io
         write_whole(&folder.join(format!("view-{}.png", view.number)), &view.png())?;
     }
     if let (Answer::Segment(targets), false) = (&walked.answer, walked.masks.is_empty()) {
-        let overlays: Vec<view::Overlay<'_>> = targets
-            .iter()
-            .zip(&walked.masks)
-            .map(|(target, mask)| view::Overlay {
-                mask,
-                label: target.name().to_owned(),
-                rgb: SegmentCoding::of(target, 1).0.rgb(),
-            })
-            .collect();
-        write_whole(&folder.join("overlay.png"), &view::overlay(volume, &overlays))?;
+        let picture = overlay(volume, targets, &walked.masks);
+        write_whole(&folder.join("overlay.png"), &view::png(&picture))?;
     }
     Ok(())
+}
+
+/// Draws the masks of targets over their volume.
+pub(super) fn overlay(volume: &Volume, targets: &[Target], masks: &[Mask]) -> image::RgbImage {
+    let overlays: Vec<view::Overlay<'_>> = targets
+        .iter()
+        .zip(masks)
+        .map(|(target, mask)| view::Overlay {
+            mask,
+            label: target.name().to_owned(),
+            rgb: SegmentCoding::of(target, 1).0.rgb(),
+        })
+        .collect();
+    view::overlay(volume, &overlays)
 }
 
 /// Writes beside the file and renames, so that a reader sees all of it or nothing.

@@ -17,7 +17,7 @@ use super::store::Store;
 use super::walk::WalkError;
 use super::{
     Created, Engine, NewOrder, Order, OrderError, OrderEvent, OrderFailure, OrderQuery, OrderState,
-    Step,
+    SkillPolicy, Step,
 };
 use super::{delivery, fetch};
 use crate::archive::Archive;
@@ -46,6 +46,8 @@ pub struct OrdersSettings {
     pub deadline: Duration,
     /// How often an order may be started before it fails.
     pub attempt_count_max: u32,
+    /// Which skills orders are offered; none without it.
+    pub skills: Option<SkillPolicy>,
 }
 
 /// What the queue works with.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::Step;
+use super::{RecordSkill, ResultDocument, Step};
 use crate::answer::{Answer, Refusal, Target};
 use crate::error::Finding;
 use crate::reason::{Decoding, Trace};
@@ -32,6 +32,9 @@ pub struct ReasoningRecord {
     pub source: RecordSource,
     /// What the reasoner was shown.
     pub views: Vec<RecordView>,
+    /// Skills that the bank brought for the order, best first, withheld ones included.
+    #[serde(default)]
+    pub skills: Vec<RecordSkill>,
     /// What the reasoner wrote.
     pub trace: RecordTrace,
     /// How the trace was decoded.
@@ -190,6 +193,9 @@ pub struct RecordResult {
     /// SOP Instance UID of the SEG.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seg_sop_instance_uid: Option<String>,
+    /// Report and key images, where they were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub documents: Vec<ResultDocument>,
     /// One per target, in order.
     pub segments: Vec<RecordSegment>,
 }

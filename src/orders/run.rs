@@ -6,16 +6,17 @@ use std::time::Instant;
 
 use tracing::{info, info_span};
 
+use super::outputs::{Results, Wanted, write_results};
 use super::pictures::keep_pictures;
 use super::queue::Shared;
 use super::record::{ReasoningRecord, RecordOrder, note_seconds};
-use super::seg::{SegIdentity, write_seg};
-use super::walk::{Report, WalkError, Walked, begin, source_of_series, walk};
-use super::{Engine, Order, OrderError, OrderResult, Step};
+use super::skills::{self, OrderSkills};
+use super::walk::{Asked, Report, WalkError, Walked, begin, source_of_series, walk_asked};
+use super::{Engine, Order, OrderError, OrderResult, ResultDocument, Step};
 use crate::answer::{Answer, Refusal};
 use crate::archive::{Archive, ArchiveError, Scope};
 use crate::dicom::{SeriesUid, SopInstanceUid, StudyUid};
-use crate::error::Finding;
+use crate::error::{ErrorKind, Finding, Kind};
 use crate::series::{self, Series, SeriesCandidate};
 use crate::threads::Cancel;
 use crate::volume::{self, Volume};
@@ -52,13 +53,21 @@ pub(super) fn run_order(
     let [slices, rows, columns] = volume.geometry.shape();
     info!(slices, rows, columns, "Assembled a volume of {slices} slices");
 
-    let mut walked = walk(engine, &volume, &order.new.text, cancel, &report)?;
+    let text = &order.new.text;
+    let policy = shared.settings.skills.as_ref();
+    let skills = policy.map(|p| OrderSkills::choose(p, id, text, (engine, &series, &volume)));
+    let skills = skills.unwrap_or_default();
+    let asked = Asked { text, skills: &skills };
+    let mut walked = walk_asked(engine, &volume, asked, cancel, &report)?;
     findings.append(&mut walked.findings);
     walked.findings = findings;
     walked.seconds.append(&mut seconds);
 
     cancel.check()?;
     begin(&report, Step::Store);
+    if let Some(policy) = policy {
+        skills::remember(policy, &skills, (id, shared.clock.now()), &walked);
+    }
     info_span!("store").in_scope(|| conclude(shared, engine, order, &series, &volume, walked))
 }
 
@@ -78,13 +87,14 @@ fn concluded_before(shared: &Shared, order: &Order) -> Result<Option<Concluded>,
         source_series_uid: SeriesUid::parse(&source)?,
         seg_series_uid: SeriesUid::parse(&series)?,
         seg_sop_instance_uid: SopInstanceUid::parse(&sop)?,
+        documents: result.documents,
     };
     let scope = Scope::instance(
         order.new.study_uid.clone(),
         result.seg_series_uid.clone(),
         result.seg_sop_instance_uid.clone(),
     );
-    if shared.archive.instances(&scope)?.is_empty() {
+    if !is_stored(&shared.archive, &scope)? {
         return Ok(None);
     }
     info!("Found the result of an earlier run");
@@ -137,19 +147,21 @@ fn conclude(
     let id = order.id;
     let folder = shared.artefact_path(id);
     keep_pictures(&folder, volume, &walked).map_err(OrderError::from)?;
-    let seg = match &walked.answer {
+    let results = match &walked.answer {
         Answer::Segment(targets) => {
-            let identity = SegIdentity {
+            let wanted = Wanted {
                 order_id: id,
                 drop_empty_frames: order.new.drop_empty_frames,
+                outputs: order.new.outputs,
                 at: shared.clock.now(),
             };
-            let (seg, found) = write_seg(engine, &identity, series, targets, &walked.masks)?;
-            walked.findings.extend(found);
-            Some(seg)
+            Some(write_results(engine, &wanted, (series, volume), targets, &walked)?)
         }
         Answer::Refuse(_) => None,
     };
+    if let Some(results) = &results {
+        walked.findings.extend(results.findings.iter().cloned());
+    }
     note_seconds(&mut walked.seconds, Step::Store, start.elapsed().as_secs_f64());
     let mut record =
         walked.record(engine, &order.new.text, source_of_series(series, volume), |n| {
@@ -163,25 +175,58 @@ fn conclude(
             .unwrap_or_default(),
         priority: order.new.priority,
     });
-    if let (Some(result), Some(seg)) = (&mut record.result, &seg) {
-        result.seg_series_instance_uid = Some(seg.series_uid.to_string());
-        result.seg_sop_instance_uid = Some(seg.sop_instance_uid.to_string());
+    if let (Some(result), Some(results)) = (&mut record.result, &results) {
+        result.seg_series_instance_uid = Some(results.seg.series_uid.to_string());
+        result.seg_sop_instance_uid = Some(results.seg.sop_instance_uid.to_string());
+        result.documents = results.documents.iter().map(|(document, _)| document.clone()).collect();
     }
     let text = serde_json::to_string_pretty(&record).map_err(OrderError::from)?;
     // The record is durable before the SEG appears, so that no SEG is ever without one.
     shared.store.set_record(id, &text)?;
     let findings = walked.findings;
-    match (walked.answer, seg) {
-        (Answer::Segment(_), Some(seg)) => {
-            shared.archive.store(&seg.bytes)?;
+    match (walked.answer, results) {
+        (Answer::Segment(_), Some(results)) => {
+            let documents = store_results(&shared.archive, order, &results)?;
             let result = OrderResult {
                 source_series_uid: series.series_uid.clone(),
-                seg_series_uid: seg.series_uid,
-                seg_sop_instance_uid: seg.sop_instance_uid,
+                seg_series_uid: results.seg.series_uid,
+                seg_sop_instance_uid: results.seg.sop_instance_uid,
+                documents,
             };
             Ok(Concluded::Completed { result, findings })
         }
         (Answer::Refuse(refusal), _) => Ok(Concluded::Refused { refusal, findings }),
         (Answer::Segment(_), None) => unreachable!("a segmented answer has a SEG"),
     }
+}
+
+fn is_stored(archive: &Archive, scope: &Scope) -> Result<bool, ArchiveError> {
+    match archive.instances(scope) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Stores the documents, then the SEG: a stored SEG means that everything is there. What an
+/// earlier run has stored already stays as it is.
+fn store_results(
+    archive: &Archive,
+    order: &Order,
+    results: &Results,
+) -> Result<Vec<ResultDocument>, WalkError> {
+    let mut documents = Vec::new();
+    for (document, object) in &results.documents {
+        let scope = Scope::instance(
+            order.new.study_uid.clone(),
+            object.series_uid.clone(),
+            object.sop_instance_uid.clone(),
+        );
+        if !is_stored(archive, &scope)? {
+            archive.store(&object.bytes)?;
+        }
+        documents.push(document.clone());
+    }
+    archive.store(&results.seg.bytes)?;
+    Ok(documents)
 }

@@ -1,5 +1,6 @@
 //! The result of an order as a DICOM SEG.
 
+use ndarray::Array3;
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -7,8 +8,8 @@ use uuid::Uuid;
 use super::{Engine, WalkError};
 use crate::answer::Target;
 use crate::dicom_seg::{
-    self, BundleIdentity, EmptyFrames, Provenance, SegInput, SegObject, SegOptions, SegmentCoding,
-    SegmentInput, Tracking,
+    self, BundleIdentity, EmptyFrames, Provenance, ResultObject, SegError, SegInput, SegOptions,
+    SegmentCoding, SegmentInput, SegmentationType, Tracking,
 };
 use crate::error::Finding;
 use crate::runtime::Bundle;
@@ -22,6 +23,8 @@ pub struct SegIdentity {
     pub order_id: Uuid,
     /// Leave frames without any inside pixel out.
     pub drop_empty_frames: bool,
+    /// BINARY or LABELMAP.
+    pub segmentation_type: SegmentationType,
     /// When.
     pub at: OffsetDateTime,
 }
@@ -36,16 +39,30 @@ pub fn write_seg(
     series: &Series,
     targets: &[Target],
     masks: &[Mask],
-) -> Result<(SegObject, Vec<Finding>), WalkError> {
+) -> Result<(ResultObject, Vec<Finding>), WalkError> {
     let on_source = masks
         .iter()
         .map(|mask| volume::onto_source(mask, series))
         .collect::<Result<Vec<_>, _>>()?;
+    let (input, mut findings) = seg_input(engine, identity, series, targets, &on_source);
+    let (seg, found) = write_as_asked(input)?;
+    findings.extend(found);
+    Ok((seg, findings))
+}
+
+/// Everything a SEG of these masks says; `on_source` are `[frame, row, column]` of the series.
+pub(super) fn seg_input<'a>(
+    engine: &Engine,
+    identity: &SegIdentity,
+    series: &'a Series,
+    targets: &[Target],
+    on_source: &'a [Array3<bool>],
+) -> (SegInput<'a>, Vec<Finding>) {
     let order_hash = order_hash(identity.order_id);
     let algorithm_name = engine.backbone_bundle().manifest().name.clone();
     let mut findings = Vec::new();
     let mut segments = Vec::new();
-    for (number, (target, mask)) in (1..).zip(targets.iter().zip(&on_source)) {
+    for (number, (target, mask)) in (1..).zip(targets.iter().zip(on_source)) {
         let (coding, finding) = SegmentCoding::of(target, number);
         findings.extend(finding);
         segments.push(SegmentInput {
@@ -62,15 +79,31 @@ pub fn write_seg(
         provenance: provenance(engine, order_hash.clone()),
         created: identity.at,
         options: SegOptions {
+            segmentation_type: identity.segmentation_type,
             empty_frames: match identity.drop_empty_frames {
                 true => EmptyFrames::Drop,
                 false => EmptyFrames::Keep,
             },
         },
     };
-    let (seg, found) = dicom_seg::write(&input)?;
-    findings.extend(found);
-    Ok((seg, findings))
+    (input, findings)
+}
+
+/// Overlapping targets make no label map: they are written BINARY, with a finding, because the
+/// masks are right and an order should not fail at its last step.
+pub(super) fn write_as_asked(
+    mut input: SegInput<'_>,
+) -> Result<(ResultObject, Vec<Finding>), WalkError> {
+    match dicom_seg::write(&input) {
+        Err(error @ SegError::SegmentsOverlap { .. }) => {
+            input.options.segmentation_type = SegmentationType::Binary;
+            let (seg, mut findings) = dicom_seg::write(&input)?;
+            let message = format!("{error}; the segmentation is written as BINARY");
+            findings.push(Finding::new("labelmap_not_possible", message));
+            Ok((seg, findings))
+        }
+        written => Ok(written?),
+    }
 }
 
 /// Stands for the order in objects that leave the server.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use tracing::{info, warn};
 
-use super::{Created, NewOrder, OrderError, Orders, Routing, run};
+use super::{Created, NewOrder, OrderError, Orders, Outputs, Routing, run};
 use crate::archive::SeriesRecord;
 use crate::config::ArrivalRule;
 use crate::dicom::{SeriesUid, StudyUid};
@@ -229,6 +229,7 @@ impl Orders {
             // No header can hold this separator, so no client's key is the same.
             idempotency_key: Some(format!("standing\u{1f}{}\u{1f}{study}", rule.name)),
             drop_empty_frames: false,
+            outputs: Outputs::default(),
             routing: Routing { source: None, deliver_to: rule.deliver_to.clone() },
         })
         .map(Some)

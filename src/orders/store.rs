@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS orders (
     text            TEXT NOT NULL,
     priority        INTEGER NOT NULL,
     drop_empty      INTEGER NOT NULL,
+    outputs         TEXT NOT NULL DEFAULT '{}',
     state           TEXT NOT NULL,
     step            TEXT,
     progress        REAL NOT NULL,
@@ -38,6 +39,7 @@ CREATE TABLE IF NOT EXISTS orders (
     source_series   TEXT,
     seg_series      TEXT,
     seg_sop         TEXT,
+    documents       TEXT NOT NULL DEFAULT '[]',
     record          TEXT,
     created_at      INTEGER NOT NULL,
     updated_at      INTEGER NOT NULL,
@@ -48,7 +50,7 @@ CREATE INDEX IF NOT EXISTS orders_by_study ON orders (study_uid, sequence);
 ";
 
 const COLUMNS: &str = "id, idempotency_key, study_uid, series_uid, text, priority, drop_empty, \
-     state, step, progress, findings, error, refusal, source_series, seg_series, seg_sop, \
+     outputs, documents, state, step, progress, findings, error, refusal, source_series, seg_series, seg_sop, \
      created_at, updated_at, attempt_count";
 
 impl Store {
@@ -61,6 +63,7 @@ impl Store {
         connection.execute_batch(SCHEMA)?;
         connection.execute_batch(routing::SCHEMA)?;
         connection.execute_batch(delivery::SCHEMA)?;
+        add_missing_columns(&connection)?;
         Ok(Self { connection: Mutex::new(connection) })
     }
 
@@ -115,8 +118,8 @@ impl Store {
             }
             transaction.execute(
                 "INSERT INTO orders (id, idempotency_key, study_uid, series_uid, text, priority, \
-                 drop_empty, state, progress, findings, created_at, updated_at, attempt_count) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'queued', 0, '[]', ?8, ?8, 0)",
+                 drop_empty, state, progress, findings, created_at, updated_at, attempt_count, outputs) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'queued', 0, '[]', ?8, ?8, 0, ?9)",
                 params![
                     id.to_string(),
                     new.idempotency_key,
@@ -126,6 +129,7 @@ impl Store {
                     new.priority,
                     new.drop_empty_frames,
                     milliseconds(now),
+                    json(&new.outputs)?,
                 ],
             )?;
             routing::insert(&transaction, id, &new.routing, fetch)?;
@@ -249,7 +253,7 @@ impl Store {
             connection.execute(
                 "UPDATE orders SET state = ?2, step = NULL, progress = ?3, findings = ?4, \
                  error = ?5, refusal = ?6, source_series = ?7, seg_series = ?8, seg_sop = ?9, \
-                 updated_at = ?10 WHERE id = ?1 AND state IN ('queued', 'running')",
+                 updated_at = ?10, documents = ?11 WHERE id = ?1 AND state IN ('queued', 'running')",
                 params![
                     order.id.to_string(),
                     order.state.word(),
@@ -261,6 +265,7 @@ impl Store {
                     result.map(|r| r.seg_series_uid.as_str()),
                     result.map(|r| r.seg_sop_instance_uid.as_str()),
                     milliseconds(order.updated_at),
+                    json(&result.map(|r| r.documents.as_slice()).unwrap_or_default())?,
                 ],
             )?;
             select(connection, order.id)
@@ -304,6 +309,24 @@ impl Store {
     }
 }
 
+/// Columns that came after the first release, with what they hold for orders from before.
+const ADDED_COLUMNS: [(&str, &str); 2] =
+    [("outputs", "TEXT NOT NULL DEFAULT '{}'"), ("documents", "TEXT NOT NULL DEFAULT '[]'")];
+
+fn add_missing_columns(connection: &Connection) -> Result<(), OrderError> {
+    for (name, kind) in ADDED_COLUMNS {
+        let is_there = connection.query_row(
+            "SELECT count(*) FROM pragma_table_info('orders') WHERE name = ?1",
+            [name],
+            |row| count(row, 0),
+        )? > 0;
+        if !is_there {
+            connection.execute_batch(&format!("ALTER TABLE orders ADD COLUMN {name} {kind}"))?;
+        }
+    }
+    Ok(())
+}
+
 /// SQLite's integers are signed; a count is not.
 pub(super) fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     Ok(row.get::<_, i64>(column)?.unsigned_abs())
@@ -327,6 +350,7 @@ fn read_order(row: &Row<'_>) -> rusqlite::Result<Order> {
             source_series_uid: SeriesUid::parse(&source).map_err(broken)?,
             seg_series_uid: SeriesUid::parse(&series).map_err(broken)?,
             seg_sop_instance_uid: SopInstanceUid::parse(&sop).map_err(broken)?,
+            documents: from_json(&row.get::<_, String>("documents")?)?,
         }),
         _ => None,
     };
@@ -346,6 +370,7 @@ fn read_order(row: &Row<'_>) -> rusqlite::Result<Order> {
             idempotency_key: row.get("idempotency_key")?,
             drop_empty_frames: row.get("drop_empty")?,
             routing,
+            outputs: from_json(&row.get::<_, String>("outputs")?)?,
         },
         state: from_word(&row.get::<_, String>("state")?)?,
         step: uid("step")?.map(|text| from_word(&text)).transpose()?,

@@ -13,7 +13,7 @@ use super::record::{
     ReasoningRecord, RecordAnswer, RecordBackbone, RecordResult, RecordSegment, RecordSource,
     RecordView, SCHEMA_VERSION, note_seconds,
 };
-use super::{Engine, Step};
+use super::{Engine, OrderSkills, RecordSkill, Step};
 use crate::answer::{Answer, coverage};
 use crate::error::Finding;
 use crate::reason::{ReasonRequest, Trace};
@@ -41,10 +41,21 @@ pub struct Walked {
     pub masks: Vec<Mask>,
     /// What the backbone was asked; absent when refused.
     pub backbone: Option<RecordBackbone>,
+    /// The skills that the bank brought, and the one that the rationale names.
+    pub skills: Vec<RecordSkill>,
     /// What a reader of the result should know.
     pub findings: Vec<Finding>,
     /// Seconds by step.
     pub seconds: BTreeMap<String, f64>,
+}
+
+/// What a walk is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The order's free text.
+    pub text: &'a str,
+    /// What the bank offers for it.
+    pub skills: &'a OrderSkills,
 }
 
 /// Where each step begins and ends on the way from 0 to 1; measured on the sample study.
@@ -86,6 +97,21 @@ pub fn walk(
     cancel: &Cancel,
     report: &Report,
 ) -> Result<Walked, WalkError> {
+    let skills = OrderSkills::default();
+    walk_asked(engine, volume, Asked { text, skills: &skills }, cancel, report)
+}
+
+/// The same with skills that the bank offers.
+///
+/// # Errors
+/// As [`walk`].
+pub fn walk_asked(
+    engine: &Engine,
+    volume: &Volume,
+    Asked { text, skills }: Asked<'_>,
+    cancel: &Cancel,
+    report: &Report,
+) -> Result<Walked, WalkError> {
     let mut seconds = BTreeMap::new();
 
     cancel.check()?;
@@ -94,7 +120,7 @@ pub fn walk(
     note_seconds(&mut seconds, Step::Views, start.elapsed().as_secs_f64());
 
     let start = begin(report, Step::Reason);
-    let request = ReasonRequest::new(&views, text);
+    let request = ReasonRequest::new(&views, text).with_skills(skills.shown());
     let trace =
         engine.reasoner().reason(request, cancel, &progress_within(report, Step::Reason))?;
     note_seconds(&mut seconds, Step::Reason, start.elapsed().as_secs_f64());
@@ -108,8 +134,16 @@ pub fn walk(
         let vocabulary = engine.backbone_bundle().vocabulary();
         findings.extend(coverage::unanswered(text, targets, vocabulary));
     }
-    let mut walked =
-        Walked { views, trace, answer, masks: Vec::new(), backbone: None, findings, seconds };
+    let mut walked = Walked {
+        views,
+        answer,
+        masks: Vec::new(),
+        backbone: None,
+        skills: skills.record(trace.rationale.as_deref()),
+        trace,
+        findings,
+        seconds,
+    };
     if let Answer::Segment(targets) = &walked.answer {
         let prompts: Vec<String> = targets.iter().map(|t| t.prompt.clone()).collect();
         let start = begin(report, Step::Segment);
@@ -148,6 +182,7 @@ impl Walked {
             text: text.to_owned(),
             source,
             views,
+            skills: self.skills.clone(),
             trace: (&self.trace).into(),
             decoding: self.trace.decoding.clone(),
             answer: RecordAnswer::from(&self.answer),
@@ -174,7 +209,12 @@ impl Walked {
                 mask_sha256: mask.sha256(),
             })
             .collect();
-        Some(RecordResult { seg_series_instance_uid: None, seg_sop_instance_uid: None, segments })
+        Some(RecordResult {
+            seg_series_instance_uid: None,
+            seg_sop_instance_uid: None,
+            documents: Vec::new(),
+            segments,
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The decoding loop.
 
 use super::ReasonError;
+use super::ahead::Ahead;
 use super::constraint::{Constraint, Next};
 use super::model::{Model, State};
 use super::sample::{Sampler, log_probability};
@@ -26,10 +27,18 @@ pub struct Plan<'a> {
 pub struct Written {
     /// The tokens, without the one that ended them.
     pub tokens: Vec<u32>,
-    /// Mean natural log-probability of the tokens under the unmasked distribution; 0 without tokens.
-    pub mean_log_probability: f64,
+    /// Natural log-probability of each token under the unmasked distribution.
+    pub log_probabilities: Vec<f32>,
     /// Why it ended.
     pub finish: Finish,
+}
+
+impl Written {
+    /// Mean of the log-probabilities; 0 without tokens.
+    pub fn mean_log_probability(&self) -> f64 {
+        let sum: f64 = self.log_probabilities.iter().map(|value| f64::from(*value)).sum();
+        sum / self.log_probabilities.len().max(1) as f64
+    }
 }
 
 /// Why a text ended.
@@ -61,60 +70,74 @@ pub fn decode(
     cancel: &Cancel,
     progress: &Progress,
 ) -> Result<Written, ReasonError> {
-    let Plan { mut state, max_new_tokens, end_ids, mut sampler, mut constraint } = plan;
-    let (mut tokens, mut sum) = (Vec::new(), 0.0);
-    let mut finish = Finish::Length;
-    while tokens.len() < max_new_tokens {
-        cancel.check().map_err(RuntimeError::from)?;
-        let chosen = choose(
-            &state.logits,
-            &mut sampler,
-            constraint.as_mut(),
-            max_new_tokens - tokens.len(),
-        )?;
-        let Some(token) = chosen.filter(|token| constraint.is_some() || !end_ids.contains(token))
-        else {
-            finish = Finish::Stop;
-            break;
-        };
-        if let Some(constraint) = &mut constraint {
-            constraint.accept(token)?;
-        }
-        sum += log_probability(&state.logits, token);
-        tokens.push(token);
-        progress.report(tokens.len() as u64, max_new_tokens as u64);
-        if tokens.len() < max_new_tokens {
-            state = model.write(token, &state, cancel)?;
-        }
-    }
-    if let Some(constraint) = constraint {
-        let stopped = constraint.is_complete() && !constraint.was_cut();
-        finish = if stopped { Finish::Stop } else { Finish::Length };
-    }
-    let mean_log_probability = if tokens.is_empty() { 0.0 } else { sum / tokens.len() as f64 };
-    Ok(Written { tokens, mean_log_probability, finish })
+    let Plan { state, max_new_tokens, end_ids, sampler, constraint } = plan;
+    let mut trace = Loop { model, max_new_tokens, end_ids, sampler, cancel, progress };
+    let Some(constraint) = constraint else { return trace.write(state, None) };
+    std::thread::scope(|scope| {
+        let ahead = Ahead::start(scope, constraint, max_new_tokens);
+        let written = trace.write(state, Some(&ahead));
+        let is_whole = ahead.finish()?;
+        let finish = if is_whole { Finish::Stop } else { Finish::Length };
+        Ok(Written { finish, ..written? })
+    })
 }
 
-/// The next token; `None` when a constrained text is complete.
-fn choose(
-    logits: &[f32],
-    sampler: &mut Sampler,
-    constraint: Option<&mut Constraint<'_>>,
-    remaining: usize,
-) -> Result<Option<u32>, ReasonError> {
-    let next = match constraint {
-        Some(constraint) => constraint.next(remaining)?,
-        None => {
-            let all = 0..logits.len() as u32;
-            return sampler.pick(logits, all).map(Some).ok_or(ReasonError::Logits);
+/// Everything that one sample's decoding shares between its tokens.
+struct Loop<'a> {
+    model: &'a Model,
+    max_new_tokens: usize,
+    end_ids: &'a [u32],
+    sampler: Sampler,
+    cancel: &'a Cancel,
+    progress: &'a Progress,
+}
+
+impl Loop<'_> {
+    fn write(
+        &mut self,
+        mut state: State,
+        ahead: Option<&Ahead<'_>>,
+    ) -> Result<Written, ReasonError> {
+        let (mut tokens, mut log_probabilities) = (Vec::new(), Vec::new());
+        let mut finish = Finish::Length;
+        while tokens.len() < self.max_new_tokens {
+            self.cancel.check().map_err(RuntimeError::from)?;
+            let Some(token) = self.choose(&state.logits, ahead)? else {
+                finish = Finish::Stop;
+                break;
+            };
+            tokens.push(token);
+            let remaining = self.max_new_tokens - tokens.len();
+            if let Some(ahead) = ahead {
+                ahead.choose(token, remaining)?;
+            }
+            log_probabilities.push(log_probability(&state.logits, token) as f32);
+            self.progress.report(tokens.len() as u64, self.max_new_tokens as u64);
+            if remaining > 0 {
+                state = self.model.write(token, &state, self.cancel)?;
+            }
         }
-    };
-    match next {
-        Next::Nothing => Ok(None),
-        Next::Exactly(token) => Ok(Some(token)),
-        Next::Among(mask) => {
-            let allowed = mask.iter();
-            sampler.pick(logits, allowed).map(Some).ok_or(ReasonError::Logits)
-        }
+        Ok(Written { tokens, log_probabilities, finish })
+    }
+
+    /// The next token; `None` when the text is complete.
+    fn choose(
+        &mut self,
+        logits: &[f32],
+        ahead: Option<&Ahead<'_>>,
+    ) -> Result<Option<u32>, ReasonError> {
+        let picked = match ahead.map(Ahead::next).transpose()? {
+            None => {
+                let token = self.sampler.pick(logits, 0..logits.len() as u32);
+                return match token {
+                    None => Err(ReasonError::Logits),
+                    Some(token) => Ok(Some(token).filter(|token| !self.end_ids.contains(token))),
+                };
+            }
+            Some(Next::Nothing) => return Ok(None),
+            Some(Next::Exactly(token)) => Some(token),
+            Some(Next::Among(mask)) => self.sampler.pick(logits, mask.iter()),
+        };
+        picked.map(Some).ok_or(ReasonError::Logits)
     }
 }

@@ -11,7 +11,7 @@
 //! just enough, the shortest ending is written as it stands. Such a trace says that it was cut.
 
 use llguidance::api::TopLevelGrammar;
-use llguidance::toktrie::TokEnv;
+use llguidance::toktrie::{InferenceCapabilities, TokEnv};
 use llguidance::{Matcher, ParserFactory};
 use tokenizers::Tokenizer;
 use toktrie_hf_tokenizers::ByteTokenizer;
@@ -36,6 +36,9 @@ pub const REASONS: [&str; 5] = [
     "ambiguous",
     "not_a_segmentation_request",
 ];
+
+/// Tokens that free text takes whatever came before; only the rest is looked at one by one.
+const FREE_TEXT_SLICE: &str = "[^<]{1,30}";
 
 /// Most targets of one answer.
 const TARGETS_MAX: usize = 8;
@@ -89,7 +92,10 @@ impl Grammar {
             let mut bytes = ByteTokenizer::from_tokenizer(tokenizer.clone())?;
             bytes.set_eos_tokens(end_ids);
             let tokens = bytes.into_tok_env(Some(width))?;
-            let mut factory = ParserFactory::new_simple(&tokens)?;
+            // Free text is most of a trace: its masks are put together from this slice, ready-made.
+            let slices = [FREE_TEXT_SLICE.to_owned()];
+            let capabilities = InferenceCapabilities::default();
+            let mut factory = ParserFactory::new(&tokens, capabilities, &slices)?;
             factory.quiet();
             Ok((factory, tokens))
         };

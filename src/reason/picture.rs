@@ -5,8 +5,8 @@
 use ndarray::Array2;
 
 use super::ReasonError;
-use super::resize::resize;
-use crate::runtime::manifest::ImageSettings;
+use super::resize::{Kernel, resize};
+use crate::runtime::manifest::{ImageArithmetic, ImageSettings};
 use crate::view::View;
 
 /// An RGB picture.
@@ -83,7 +83,7 @@ pub fn patches(picture: &Picture, settings: &ImageSettings) -> Result<Patches, R
     if (rows, columns) == (picture.rows, picture.columns) {
         return Ok(cut(picture, settings));
     }
-    Ok(cut(&resize(picture, rows, columns), settings))
+    Ok(cut(&resize(picture, (rows, columns), Kernel::Cubic, settings.arithmetic), settings))
 }
 
 /// The size a picture gets: sides that are multiples of patch × merge, the area within bounds and
@@ -121,7 +121,11 @@ fn cut(picture: &Picture, settings: &ImageSettings) -> Patches {
     let grid = Grid { rows: picture.rows / edge, columns: picture.columns / edge };
     let normalised: [[f32; 256]; 3] = std::array::from_fn(|channel| {
         let (mean, std) = (settings.mean[channel], settings.std[channel]);
-        std::array::from_fn(|value| (value as f32 / 255.0 - mean) / std)
+        let scaled = |value: f32| match settings.arithmetic {
+            ImageArithmetic::Pillow => (value / 255.0 - mean) / std,
+            ImageArithmetic::Torchvision => (value - mean * 255.0) / (std * 255.0),
+        };
+        std::array::from_fn(|value| scaled(value as f32))
     });
     let mut values = Vec::with_capacity(grid.patch_count() * 3 * frames * edge * edge);
     for [patch_row, patch_column] in grid.merge_order(settings.merge_size) {
@@ -153,6 +157,7 @@ mod tests {
             std: [0.5; 3],
             min_pixels: 65_536,
             max_pixels: 16_777_216,
+            arithmetic: ImageArithmetic::Torchvision,
         }
     }
 

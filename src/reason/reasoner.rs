@@ -11,12 +11,10 @@ use super::prompt::Prompter;
 use super::sample::Sampler;
 use super::{Decoding, OfferedSkill, ReasonError, Trace, trace};
 use crate::runtime::manifest::{DecodingSettings, ReasonerManifest};
-use crate::runtime::{Bundle, Runtime};
+use crate::runtime::memory::PROMPT_TOKENS_MAX;
+use crate::runtime::{Bundle, MemoryPlan, Runtime};
 use crate::threads::{Cancel, Progress};
 use crate::view::View;
-
-/// Longer prompts are refused: attention over the prompt is quadratic in its length.
-const PROMPT_TOKENS_MAX: usize = 8192;
 
 /// How traces are decoded; what is not set is the bundle's own choice.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -115,6 +113,8 @@ impl Reasoner {
             manifest.vocabulary_size,
             names,
         )?;
+        let plan = MemoryPlan::of_reasoner(bundle, !runtime.provider().has_device_memory())?;
+        runtime.check_fits(bundle, "reasoner", &plan)?;
         let model = Model::load(bundle, &manifest, runtime)?;
         let mut decoding = manifest.decoding.clone();
         decoding.constrained = settings.constrained.unwrap_or(decoding.constrained);
@@ -261,7 +261,8 @@ impl Reasoner {
                 temperature: decoding.temperature,
                 prompt_token_count,
                 token_count: written.tokens.len(),
-                mean_log_probability: written.mean_log_probability,
+                mean_log_probability: written.mean_log_probability(),
+                log_probabilities: written.log_probabilities.clone(),
                 finish_reason: written.finish.name().to_owned(),
                 constrained: decoding.constrained,
             },

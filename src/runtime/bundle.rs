@@ -143,9 +143,8 @@ fn used_files(manifest: &Manifest) -> Vec<&str> {
         let texts = [&r.tokenizer, &r.chat_template, &r.prompt];
         used.extend(graphs.into_iter().chain(texts).map(String::as_str));
     }
-    if let Some(b) = &manifest.backbone {
-        let graphs = [&b.text_encoder, &b.image_encoder, &b.prompt_decoder, &b.mask_decoder];
-        used.extend(graphs.into_iter().chain([&b.text_tokenizer]).map(String::as_str));
+    if let Some(backbone) = &manifest.backbone {
+        used.extend(backbone.files());
     }
     used
 }

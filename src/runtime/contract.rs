@@ -4,7 +4,9 @@
 //! public exports of Qwen3-VL drop DeepStack, for example; their decoders lack an input here.
 
 use super::graph::{Element, Graph, Port, shown};
-use super::manifest::{BackboneManifest, ReasonerManifest};
+use super::manifest::{
+    BackboneManifest, ReasonerManifest, Sam3Manifest, VolumeTextManifest, VoxtellManifest,
+};
 use super::{Bundle, Runtime, RuntimeError};
 
 /// A dimension as the manifest asks for it.
@@ -16,6 +18,8 @@ pub enum Dim {
     Free(&'static str),
     /// The host feeds 1; a graph may fix it.
     One,
+    /// Free, or fixed to a length that the host then keeps to.
+    Many(&'static str),
 }
 
 /// An input or output as the manifest asks for it.
@@ -122,23 +126,45 @@ pub fn cache_names(layers: usize) -> impl Iterator<Item = String> {
     (0..layers).flat_map(|layer| ["key", "value"].map(|kind| format!("{layer}.{kind}")))
 }
 
-/// The graphs of a `voxtell` backbone: text encoder, image encoder, prompt decoder, mask decoder.
+/// The graphs of a backbone, in the order in which they feed each other.
 ///
 /// Features and mask embeddings pass from graph to graph by name; their shapes are the graphs' own.
-pub fn backbone(manifest: &BackboneManifest) -> [GraphSpec; 4] {
-    let (prompts, tokens) = (Dim::Free("prompts"), Dim::Free("tokens"));
+pub fn backbone(manifest: &BackboneManifest) -> Vec<GraphSpec> {
+    match manifest {
+        BackboneManifest::Voxtell(m) => {
+            let text = m.text_encoder.as_deref().map(|file| text_encoder(file, m.embedding_size));
+            text.into_iter().chain(voxtell(m)).collect()
+        }
+        BackboneManifest::Sam3(m) => sam3(m).into(),
+        BackboneManifest::VolumeText(m) => {
+            let width = m.embedding_size.unwrap_or(0);
+            let text = m.text_encoder.as_deref().map(|file| text_encoder(file, width));
+            text.into_iter().chain([segmenter(m)]).collect()
+        }
+    }
+}
+
+/// Token ids into one vector per prompt, as `voxtell` and `volume-text` have it.
+pub fn text_encoder(file: &str, width: usize) -> GraphSpec {
+    let prompts_and_tokens = [Dim::Many("prompts"), Dim::Many("tokens")];
+    GraphSpec {
+        file: file.to_owned(),
+        inputs: vec![
+            integer("input_ids", &prompts_and_tokens),
+            integer("attention_mask", &prompts_and_tokens),
+            PortSpec { optional: true, ..integer("modality_id", &[Dim::One]) },
+        ],
+        outputs: vec![float("text_embedding", &[Dim::Many("prompts"), Dim::Is(width)])],
+        wired: Vec::new(),
+    }
+}
+
+/// Image encoder, prompt decoder and mask decoder of a `voxtell` backbone.
+pub fn voxtell(manifest: &VoxtellManifest) -> [GraphSpec; 3] {
+    let prompts = Dim::Many("prompts");
     let width = Dim::Is(manifest.embedding_size);
     let [z, y, x] = manifest.preprocessing.patch_size.map(Dim::Is);
     [
-        GraphSpec {
-            file: manifest.text_encoder.clone(),
-            inputs: vec![
-                integer("input_ids", &[prompts, tokens]),
-                integer("attention_mask", &[prompts, tokens]),
-            ],
-            outputs: vec![float("text_embedding", &[prompts, width])],
-            wired: Vec::new(),
-        },
         GraphSpec {
             file: manifest.image_encoder.clone(),
             inputs: vec![float("image", &[Dim::One, Dim::One, z, y, x])],
@@ -158,6 +184,64 @@ pub fn backbone(manifest: &BackboneManifest) -> [GraphSpec; 4] {
             wired: vec!["features_", "mask_embedding_"],
         },
     ]
+}
+
+/// Text encoder, image encoder and mask decoder of a `sam3` backbone.
+pub fn sam3(manifest: &Sam3Manifest) -> [GraphSpec; 3] {
+    let tokens = Dim::Is(manifest.text.max_tokens);
+    let size = Dim::Is(manifest.slices.image_size);
+    let mask = integer("attention_mask", &[Dim::One, tokens]);
+    let features = float("text_features", &[Dim::One, tokens, Dim::Is(manifest.embedding_size)]);
+    let queries = Dim::Many("queries");
+    [
+        GraphSpec {
+            file: manifest.text_encoder.clone(),
+            inputs: vec![integer("input_ids", &[Dim::One, tokens]), mask.clone()],
+            outputs: vec![features.clone()],
+            wired: Vec::new(),
+        },
+        GraphSpec {
+            file: manifest.image_encoder.clone(),
+            inputs: vec![float("pixel_values", &[Dim::One, Dim::Is(3), size, size])],
+            outputs: Vec::new(),
+            wired: Vec::new(),
+        },
+        GraphSpec {
+            file: manifest.mask_decoder.clone(),
+            inputs: vec![features, mask],
+            outputs: vec![
+                float("pred_masks", &[Dim::One, queries, Dim::Many("rows"), Dim::Many("columns")]),
+                float("pred_logits", &[Dim::One, queries]),
+                float("presence_logits", &[Dim::One, Dim::One]),
+            ],
+            wired: vec!["features_"],
+        },
+    ]
+}
+
+/// The one graph of a `volume-text` backbone; takes embeddings when the manifest gives their width,
+/// tokens otherwise.
+pub fn segmenter(manifest: &VolumeTextManifest) -> GraphSpec {
+    let prompts = Dim::Many("prompts");
+    let [z, y, x] = manifest.preprocessing.patch_size.map(Dim::Is);
+    let mut inputs = vec![float("image", &[Dim::One, Dim::Is(manifest.channels), z, y, x])];
+    match manifest.embedding_size {
+        Some(width) => {
+            inputs.push(float("text_embedding", &[Dim::One, prompts, Dim::Is(width)]));
+        }
+        None => {
+            let tokens = Dim::Many("tokens");
+            inputs.push(integer("input_ids", &[prompts, tokens]));
+            inputs.push(integer("attention_mask", &[prompts, tokens]));
+        }
+    }
+    inputs.push(PortSpec { optional: true, ..integer("modality_id", &[Dim::One]) });
+    GraphSpec {
+        file: manifest.segmenter.clone(),
+        inputs,
+        outputs: vec![float("logits", &[Dim::One, prompts, z, y, x])],
+        wired: Vec::new(),
+    }
 }
 
 impl Runtime {
@@ -217,6 +301,7 @@ fn fits(wanted: &PortSpec, found: &Port) -> bool {
             (Dim::Is(wanted), Some(found)) => wanted == found,
             (Dim::One, Some(found)) => *found == 1,
             (Dim::Free(_), Some(_)) => false,
+            (Dim::Many(_), Some(found)) => *found > 0,
         })
 }
 
@@ -227,7 +312,7 @@ fn describe(kind: &str, port: &PortSpec) -> String {
         .map(|dim| match dim {
             Dim::Is(count) => count.to_string(),
             Dim::One => "1".to_owned(),
-            Dim::Free(name) => (*name).to_owned(),
+            Dim::Free(name) | Dim::Many(name) => (*name).to_owned(),
         })
         .collect();
     format!("{kind} {} of {:?} ({})", port.name, port.element, dims.join(", ")).to_lowercase()

@@ -117,6 +117,11 @@ impl Graph {
         self.inputs.iter().find(|port| port.name == name)
     }
 
+    /// The output of this name, if the graph has it.
+    pub fn output(&self, name: &str) -> Option<&Port> {
+        self.outputs.iter().find(|port| port.name == name)
+    }
+
     /// Runs the graph and fetches every output into our own arrays.
     ///
     /// # Errors

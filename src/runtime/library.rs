@@ -5,12 +5,11 @@ use std::sync::{Mutex, PoisonError};
 
 use ort::LoadDynamicError;
 use ort::environment::Environment;
-use ort::ep;
 use ort::session::Session;
 use ort::session::builder::SessionBuilder;
 
 use super::graph::Graph;
-use super::{Provider, RuntimeError};
+use super::{DeviceSettings, MemoryLimits, Provider, RuntimeError};
 
 /// The oldest ONNX Runtime that serves (the `api-24` feature of `ort`).
 const OLDEST_VERSION: &str = "1.24";
@@ -33,8 +32,10 @@ pub struct RuntimeSettings {
     pub threads: usize,
     /// Runs that may wait for one graph before it says that it is overloaded.
     pub queue_length: usize,
-    /// Which GPU.
-    pub device_id: i32,
+    /// Which GPU, and how it is used.
+    pub device: DeviceSettings,
+    /// Most memory that models may plan for; what is not set is asked of the machine.
+    pub memory: MemoryLimits,
 }
 
 impl RuntimeSettings {
@@ -46,7 +47,8 @@ impl RuntimeSettings {
             fall_back_to_cpu: false,
             threads: 0,
             queue_length: 64,
-            device_id: 0,
+            device: DeviceSettings::default(),
+            memory: MemoryLimits::default(),
         }
     }
 }
@@ -127,13 +129,8 @@ impl Runtime {
             .with_deterministic_compute(true)?
             // Several graphs share the machine; waiting threads must not burn it.
             .with_intra_op_spinning(false)?;
-        match self.provider {
-            Provider::Cpu => Ok(builder),
-            Provider::Cuda => {
-                let cuda = ep::CUDA::default().with_device_id(self.settings.device_id);
-                Ok(builder.with_execution_providers([cuda.build().error_on_failure()])?)
-            }
-        }
+        let providers = self.settings.device.execution_providers(self.provider);
+        Ok(builder.with_execution_providers(providers)?)
     }
 
     fn probe(&self) -> Result<(), RuntimeError> {

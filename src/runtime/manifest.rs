@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::view::ViewPlan;
+use crate::view::{Plane, ViewPlan, Window};
 
 /// All of `manifest.toml`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -30,6 +30,24 @@ pub struct Manifest {
     pub backbone: Option<BackboneManifest>,
 }
 
+impl Manifest {
+    /// The parts that the bundle carries: `reasoner`, `backbone` or both.
+    pub fn roles(&self) -> Vec<&'static str> {
+        let reasoner = self.reasoner.as_ref().map(|_| "reasoner");
+        let backbone = self.backbone.as_ref().map(|_| "backbone");
+        reasoner.into_iter().chain(backbone).collect()
+    }
+
+    /// The family of a part, as the manifest spells it.
+    pub fn family(&self, role: &str) -> Option<&'static str> {
+        match role {
+            "reasoner" => self.reasoner.as_ref().map(|reasoner| reasoner.family.name()),
+            "backbone" => self.backbone.as_ref().map(BackboneManifest::family),
+            _ => None,
+        }
+    }
+}
+
 /// One file of the bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -48,6 +66,15 @@ pub struct FileEntry {
 pub enum ReasonerFamily {
     /// Qwen3-VL 2B, 4B, 8B, and the small models of the same architecture.
     Qwen3Vl,
+}
+
+impl ReasonerFamily {
+    /// As the manifest spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Qwen3Vl => "qwen3-vl",
+        }
+    }
 }
 
 /// `[reasoner]`.
@@ -120,6 +147,21 @@ pub struct ImageSettings {
     pub min_pixels: usize,
     /// Larger images are reduced to this many pixels.
     pub max_pixels: usize,
+    /// Whose arithmetic resizing and scaling follow.
+    #[serde(default)]
+    pub arithmetic: ImageArithmetic,
+}
+
+/// The two libraries behind Hugging Face's image processors. They differ by one or two of 255 grey
+/// levels in about one of 200 resized pixels, and in the last bit of every scaled value.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImageArithmetic {
+    /// `Qwen2VLImageProcessorPil`.
+    #[default]
+    Pillow,
+    /// `Qwen2VLImageProcessor` (in transformers 4 `…Fast`), what `AutoProcessor` gives.
+    Torchvision,
 }
 
 /// `[reasoner.decoding]`.
@@ -144,24 +186,57 @@ fn whole_distribution() -> f32 {
     1.0
 }
 
-/// The families of backbones this server can host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum BackboneFamily {
+/// `[backbone]`, by family.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(tag = "family", rename_all = "kebab-case")]
+pub enum BackboneManifest {
     /// VoxTell, and the small models of the same interface.
-    Voxtell,
+    Voxtell(VoxtellManifest),
+    /// SAM3 and MedSAM3: 2-D concept prompts swept through the slices of a volume.
+    Sam3(Sam3Manifest),
+    /// One graph from a patch and prompts to logits: SAT, Text3DSAM, BiomedParse and the like.
+    VolumeText(VolumeTextManifest),
 }
 
-/// `[backbone]`.
+impl BackboneManifest {
+    /// The family, as the manifest spells it.
+    pub fn family(&self) -> &'static str {
+        match self {
+            Self::Voxtell(_) => "voxtell",
+            Self::Sam3(_) => "sam3",
+            Self::VolumeText(_) => "volume-text",
+        }
+    }
+
+    /// Every file that the part names.
+    pub fn files(&self) -> Vec<&str> {
+        let (always, optional) = match self {
+            Self::Voxtell(m) => (
+                vec![&m.image_encoder, &m.prompt_decoder, &m.mask_decoder],
+                [&m.text_encoder, &m.text_tokenizer, &m.text_bank],
+            ),
+            Self::Sam3(m) => (
+                vec![&m.text_encoder, &m.text_tokenizer, &m.image_encoder, &m.mask_decoder],
+                [&None, &None, &None],
+            ),
+            Self::VolumeText(m) => {
+                (vec![&m.segmenter], [&m.text_encoder, &m.text_tokenizer, &m.text_bank])
+            }
+        };
+        always.into_iter().chain(optional.into_iter().flatten()).map(String::as_str).collect()
+    }
+}
+
+/// `[backbone]` of family `voxtell`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct BackboneManifest {
-    /// The architecture.
-    pub family: BackboneFamily,
-    /// Graph: token ids into a text embedding.
-    pub text_encoder: String,
+pub struct VoxtellManifest {
+    /// Graph: token ids into a text embedding. May be left out when there is a bank.
+    pub text_encoder: Option<String>,
     /// Hugging Face `tokenizer.json` of the text encoder.
-    pub text_tokenizer: String,
+    pub text_tokenizer: Option<String>,
+    /// Precomputed text embeddings, a safetensors file.
+    pub text_bank: Option<String>,
     /// Graph: one patch into features.
     pub image_encoder: String,
     /// Graph: bottleneck features and text embeddings into mask embeddings.
@@ -176,6 +251,90 @@ pub struct BackboneManifest {
     pub preprocessing: VolumePreprocessing,
 }
 
+/// `[backbone]` of family `sam3`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sam3Manifest {
+    /// Graph: token ids into text features.
+    pub text_encoder: String,
+    /// Hugging Face `tokenizer.json` of the text encoder.
+    pub text_tokenizer: String,
+    /// Graph: one slice into features.
+    pub image_encoder: String,
+    /// Graph: features and text features into masks with scores.
+    pub mask_decoder: String,
+    /// Width of a text feature.
+    pub embedding_size: usize,
+    /// How a prompt becomes tokens.
+    pub text: TextSettings,
+    /// How slices become pictures, and masks of queries a mask.
+    pub slices: SliceSettings,
+}
+
+/// `[backbone.slices]`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SliceSettings {
+    /// Which slices the volume is swept through.
+    pub plane: Plane,
+    /// Slices are resized to this many rows and columns.
+    pub image_size: usize,
+    /// Per channel, after scaling to 0..1.
+    pub mean: [f32; 3],
+    /// Per channel.
+    pub std: [f32; 3],
+    /// Queries with a higher score are kept.
+    pub score_threshold: f32,
+    /// A pixel belongs to a kept query's mask above this probability.
+    pub mask_threshold: f32,
+    /// Intensity window by modality code; `default` for the rest.
+    pub window: BTreeMap<String, Window>,
+}
+
+/// `[backbone]` of family `volume-text`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeTextManifest {
+    /// Graph: a patch and prompts into logits.
+    pub segmenter: String,
+    /// Graph: token ids into a text embedding.
+    pub text_encoder: Option<String>,
+    /// Hugging Face `tokenizer.json`.
+    pub text_tokenizer: Option<String>,
+    /// Precomputed text embeddings, a safetensors file.
+    pub text_bank: Option<String>,
+    /// Width of a text embedding; absent when the segmenter takes tokens.
+    pub embedding_size: Option<usize>,
+    /// The grey patch is repeated this often.
+    #[serde(default = "one_channel")]
+    pub channels: usize,
+    /// What is averaged where patches overlap.
+    #[serde(default)]
+    pub average: Average,
+    /// What a graph's `modality_id` is, by modality code; `default` for the rest.
+    #[serde(default)]
+    pub modality_ids: BTreeMap<String, i64>,
+    /// How a prompt becomes tokens.
+    pub text: TextSettings,
+    /// How a volume becomes patches.
+    pub preprocessing: VolumePreprocessing,
+}
+
+fn one_channel() -> usize {
+    1
+}
+
+/// What is averaged where patches overlap.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Average {
+    /// Logits.
+    #[default]
+    Logit,
+    /// Their sigmoid; the mean's logit is compared with the threshold.
+    Probability,
+}
+
 /// `[backbone.text]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -186,6 +345,11 @@ pub struct TextSettings {
     pub lowercase: bool,
     /// Appended after tokenising.
     pub suffix_token: Option<String>,
+    /// The tokenizer adds its own special tokens; `sam3` always has them.
+    #[serde(default)]
+    pub special_tokens: bool,
+    /// Stands behind shorter prompts; the suffix token, or id 0, when absent.
+    pub pad_token: Option<String>,
     /// Longer prompts are refused.
     pub max_tokens: usize,
 }
@@ -194,6 +358,9 @@ pub struct TextSettings {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VolumePreprocessing {
+    /// How patches cover the crop.
+    #[serde(default)]
+    pub fit: PatchFit,
     /// Array axes of the model's input.
     pub orientation: Orientation,
     /// What is cut away before normalising.
@@ -203,13 +370,34 @@ pub struct VolumePreprocessing {
     /// Patch `[z, y, x]` in voxels.
     pub patch_size: [usize; 3],
     /// Step between patches as a fraction of the patch.
+    #[serde(default = "half_a_patch")]
     pub tile_step: f64,
     /// Sigma of the blending Gaussian as a fraction of the patch.
+    #[serde(default = "an_eighth")]
     pub gaussian_sigma_scale: f64,
     /// A voxel belongs to the mask above this averaged logit.
     pub threshold_logit: f32,
     /// Intensity normalisation by modality code; `default` for the rest.
     pub normalization: BTreeMap<String, Normalization>,
+}
+
+fn half_a_patch() -> f64 {
+    0.5
+}
+
+fn an_eighth() -> f64 {
+    0.125
+}
+
+/// How patches cover the crop.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PatchFit {
+    /// Patches of the model's spacing, a step apart.
+    #[default]
+    Tile,
+    /// The whole crop is interpolated onto one patch.
+    Resize,
 }
 
 /// Array axes of a backbone's input.
@@ -230,7 +418,8 @@ pub enum Crop {
     None,
 }
 
-/// From voxel values to the model's input.
+/// From voxel values to the model's input. Statistics are those of the cropped, resampled volume;
+/// standard deviations are the population's and at least 1e-8.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Normalization {
@@ -245,6 +434,34 @@ pub enum Normalization {
         /// Divided by.
         std: f32,
     },
-    /// `(x - mean) / max(std, 1e-8)` of the volume's own voxels, population standard deviation.
+    /// `(x - mean) / std` of the volume's own voxels.
     Zscore,
+    /// Clipped to these bounds, then as [`Normalization::Zscore`].
+    ClippedZscore {
+        /// Lower bound.
+        clip_low: f32,
+        /// Upper bound.
+        clip_high: f32,
+    },
+    /// Clipped to the volume's own percentiles (NumPy's, linear), then as [`Normalization::Zscore`].
+    PercentileZscore {
+        /// Lower percentile, 0..100.
+        low: f64,
+        /// Upper percentile, 0..100.
+        high: f64,
+    },
+    /// Clipped to the volume's own percentiles and scaled to 0..`scale`.
+    PercentileUnit {
+        /// Lower percentile, 0..100.
+        low: f64,
+        /// Upper percentile, 0..100.
+        high: f64,
+        /// What the upper percentile becomes.
+        #[serde(default = "unit")]
+        scale: f32,
+    },
+}
+
+fn unit() -> f32 {
+    1.0
 }

@@ -108,7 +108,7 @@ impl Owner {
         }
         let host = memory(Provider::Cpu, 0).map_err(text)?;
         let device =
-            memory(self.runtime.provider(), self.runtime.settings().device_id).map_err(text)?;
+            memory(self.runtime.provider(), self.runtime.settings().device.id).map_err(text)?;
         let kept = |name: &str| keep.iter().any(|prefix| name.starts_with(prefix.as_str()));
         for outlet in session.outputs() {
             let place = if kept(outlet.name()) { &device } else { &host };
@@ -152,7 +152,8 @@ impl Owner {
 fn memory(provider: Provider, device_id: i32) -> ort::Result<MemoryInfo<'static>> {
     let (device, id) = match provider {
         Provider::Cpu => (AllocationDevice::CPU, 0),
-        Provider::Cuda => (AllocationDevice::CUDA, device_id),
+        // TensorRT computes in CUDA memory.
+        Provider::Cuda | Provider::TensorRt => (AllocationDevice::CUDA, device_id),
     };
     MemoryInfo::new(device, id, AllocatorType::Device, MemoryType::Default)
 }

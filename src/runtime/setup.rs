@@ -26,6 +26,16 @@ struct Wheel {
     sha256: &'static str,
 }
 
+impl Wheel {
+    /// Whether the libraries inside run on `provider`.
+    fn serves(&self, provider: Provider) -> bool {
+        match provider {
+            Provider::Cpu | Provider::Cuda => self.provider == provider,
+            Provider::TensorRt => self.provider == Provider::Cuda,
+        }
+    }
+}
+
 /// CPython 3.12 manylinux_2_28 wheels; the library inside does not depend on Python.
 const WHEELS: [Wheel; 3] = [
     Wheel {
@@ -63,7 +73,7 @@ with zipfile.ZipFile(wheel) as archive:
 
 /// Where [`ensure`] puts the library for a provider.
 pub fn library(folder: &Path, provider: Provider) -> PathBuf {
-    folder.join(provider.name()).join(format!("libonnxruntime.so.{VERSION}"))
+    build(folder, provider).join(format!("libonnxruntime.so.{VERSION}"))
 }
 
 /// Makes sure that ONNX Runtime lies below `folder` and gives the library's path.
@@ -99,20 +109,24 @@ pub fn ensure(
     let unpacked = work.path().join("unpacked");
     std::fs::create_dir(&unpacked).map_err(|e| unwritable(&unpacked, e))?;
     unpack(&file, &unpacked)?;
-    publish(&unpacked, &folder.join(provider.name()), &library)?;
+    publish(&unpacked, &build(folder, provider), &library)?;
     tell(&format!("ONNX Runtime {VERSION} is in {}", library.display()));
     Ok(library)
 }
 
+/// The folder of a provider's build; TensorRT comes with the CUDA build.
+fn build(folder: &Path, provider: Provider) -> PathBuf {
+    folder.join(match provider {
+        Provider::Cpu => Provider::Cpu.name(),
+        Provider::Cuda | Provider::TensorRt => Provider::Cuda.name(),
+    })
+}
+
 fn pinned_wheel(provider: Provider) -> Result<&'static Wheel, SetupError> {
     let (os, machine) = (std::env::consts::OS, std::env::consts::ARCH);
-    WHEELS
-        .iter()
-        .find(|w| os == "linux" && w.machine == machine && w.provider == provider)
-        .ok_or_else(|| SetupError::NoWheel {
-            machine: format!("{os} {machine}"),
-            provider: provider.name(),
-        })
+    WHEELS.iter().find(|w| os == "linux" && w.machine == machine && w.serves(provider)).ok_or_else(
+        || SetupError::NoWheel { machine: format!("{os} {machine}"), provider: provider.name() },
+    )
 }
 
 fn download(wheel: &Wheel, into: &Path) -> Result<PathBuf, SetupError> {

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::contract::{self, Dim, GraphSpec};
 use super::graph::{Element, Graph};
+use super::memory::{MemoryPlan, shown};
 use super::{Bundle, Inputs, Runtime, RuntimeError, Tensor};
 use crate::telemetry::error_chain;
 use crate::threads::Cancel;
@@ -71,6 +72,17 @@ pub fn verify(folder: &Path, runtime: &Runtime) -> VerifyReport {
     });
     let Some(bundle) = opened else { return report };
     report.bundle = Some(format!("{} {}", bundle.manifest().name, bundle.manifest().version));
+    let on_cpu = !runtime.provider().has_device_memory();
+    for role in bundle.manifest().roles() {
+        report.check(&format!("{role}'s memory"), || {
+            let plan = MemoryPlan::of(&bundle, role, on_cpu)?;
+            runtime.check_fits(&bundle, role, &plan)?;
+            Ok(((), format!("{} ({plan})", shown(plan.total_bytes()))))
+        });
+    }
+    if !report.passed() {
+        return report;
+    }
     for specs in parts(&bundle) {
         let mut flowing = BTreeMap::new();
         for spec in specs {
@@ -90,7 +102,7 @@ pub fn verify(folder: &Path, runtime: &Runtime) -> VerifyReport {
 fn parts(bundle: &Bundle) -> Vec<Vec<GraphSpec>> {
     let manifest = bundle.manifest();
     let reasoner = manifest.reasoner.as_ref().map(|m| contract::reasoner(m).to_vec());
-    let backbone = manifest.backbone.as_ref().map(|m| contract::backbone(m).to_vec());
+    let backbone = manifest.backbone.as_ref().map(|m| contract::backbone(m));
     reasoner.into_iter().chain(backbone).collect()
 }
 
@@ -142,17 +154,20 @@ fn warm_up(
     Ok(format!("{inputs} inputs and {outputs} outputs as the manifest asks, ran in {seconds:.3} s"))
 }
 
-/// Shapes that fit together: four patches make one token, two tokens follow an empty past.
-fn warm_up_shape(spec: &GraphSpec, port: &super::Port) -> Vec<usize> {
+/// Shapes that fit together: four patches make one token, two tokens follow an empty past. What a
+/// graph fixes is kept.
+pub(super) fn warm_up_shape(spec: &GraphSpec, port: &super::Port) -> Vec<usize> {
     let wanted = spec.inputs.iter().find(|p| p.name == port.name);
     let dims = wanted.map(|p| p.dims.as_slice()).unwrap_or_default();
     dims.iter()
-        .map(|dim| match dim {
-            Dim::Is(count) => *count,
-            Dim::One => 1,
-            Dim::Free("patches") => 16,
-            Dim::Free("past") => 0,
-            Dim::Free(_) => 2,
+        .zip(&port.dims)
+        .map(|(dim, fixed)| match (dim, fixed) {
+            (Dim::Is(count), _) => *count,
+            (Dim::One, _) => 1,
+            (Dim::Many(_), Some(fixed)) => *fixed,
+            (Dim::Free("patches"), _) => 16,
+            (Dim::Free("past"), _) => 0,
+            (Dim::Free(_) | Dim::Many(_), _) => 2,
         })
         .collect()
 }

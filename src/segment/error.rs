@@ -1,5 +1,7 @@
 //! Why masks cannot be made.
 
+use std::path::PathBuf;
+
 use crate::error::{ErrorKind, Kind};
 use crate::runtime::RuntimeError;
 use crate::threads::Stopped;
@@ -43,7 +45,7 @@ pub enum SegmentError {
         limit: usize,
     },
     /// The manifest asks for something impossible.
-    #[error("manifest's backbone.preprocessing.{key} is {value}")]
+    #[error("manifest's backbone.{key} is {value}")]
     Setting {
         /// The key.
         key: &'static str,
@@ -51,12 +53,24 @@ pub enum SegmentError {
         value: String,
     },
     /// The tokenizer cannot be used.
-    #[error("tokenizer {file}: {reason}")]
+    #[error("{}: {reason}", file.display())]
     Tokenizer {
-        /// Path below the bundle's folder.
-        file: String,
+        /// The file.
+        file: PathBuf,
         /// What is wrong.
         reason: String,
+    },
+    /// A prompt cannot be tokenised.
+    #[error("a prompt cannot be tokenised: {reason}")]
+    Prompt {
+        /// What the tokenizer said.
+        reason: String,
+    },
+    /// The bundle has a bank of prompts but no text encoder.
+    #[error("prompt {number} is not in the bundle's text bank, and it has no text encoder")]
+    UnknownPrompt {
+        /// Which prompt, counted from 1.
+        number: usize,
     },
     /// A decoder wants a tensor that no graph before it gives.
     #[error("graph {graph} wants input {input}, which no graph before it gives")]
@@ -85,7 +99,7 @@ pub enum SegmentError {
         number: usize,
     },
     /// A thread of ours ended early.
-    #[error("the thread that adds up logits ended early")]
+    #[error("a thread that feeds the graphs or adds up logits ended early")]
     ThreadEnded,
     /// A graph or bundle failed.
     #[error(transparent)]
@@ -99,13 +113,13 @@ impl Kind for SegmentError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::NoPrompts => ErrorKind::Invalid,
-            Self::PromptTooLong { .. } => ErrorKind::Unsupported,
+            Self::PromptTooLong { .. } | Self::UnknownPrompt { .. } => ErrorKind::Unsupported,
             Self::TooMuchMemory { .. } | Self::TooManyPatches { .. } => ErrorKind::TooLarge,
             Self::Setting { .. }
             | Self::Tokenizer { .. }
             | Self::Unwired { .. }
             | Self::OutputShape { .. } => ErrorKind::Unavailable,
-            Self::NotFinite { .. } | Self::ThreadEnded => ErrorKind::Internal,
+            Self::NotFinite { .. } | Self::Prompt { .. } | Self::ThreadEnded => ErrorKind::Internal,
             Self::Runtime(error) => error.kind(),
             Self::Stopped(_) => ErrorKind::Cancelled,
         }

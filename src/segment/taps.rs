@@ -5,7 +5,7 @@
 //! differs from [`volume::resample`](crate::volume::resample), which goes through patient space and
 //! knows an outside.
 
-use ndarray::{Array3, ArrayView1, ArrayView3, Axis, Zip};
+use ndarray::ArrayView1;
 
 /// Two neighbours on the source axis and the weight of the second.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,22 +32,6 @@ pub(super) fn centred(target_count: usize, step: f64, source_count: usize) -> Ve
 /// How many voxels cover an axis at another spacing: rounded half up, at least one.
 pub(super) fn resampled_count(count: usize, spacing_mm: f64, new_spacing_mm: f64) -> usize {
     ((count as f64 * spacing_mm / new_spacing_mm + 0.5).floor() as usize).max(1)
-}
-
-/// Interpolates along one axis.
-pub(super) fn along(voxels: ArrayView3<'_, f32>, axis: Axis, taps: &[Tap]) -> Array3<f32> {
-    let mut shape = voxels.raw_dim();
-    shape[axis.index()] = taps.len();
-    let mut out = Array3::zeros(shape);
-    for (mut plane, tap) in out.axis_iter_mut(axis).zip(taps) {
-        let (low, high) = (voxels.index_axis(axis, tap.low), voxels.index_axis(axis, tap.high));
-        let weight = tap.weight;
-        Zip::from(&mut plane)
-            .and(&low)
-            .and(&high)
-            .for_each(|out, &low, &high| *out = low * (1.0 - weight) + high * weight);
-    }
-    out
 }
 
 /// Interpolates a line into `out`.
@@ -90,16 +74,5 @@ mod tests {
         {
             assert_eq!(resampled_count(count, spacing, new), expected);
         }
-    }
-
-    #[test]
-    fn interpolates_a_ramp_exactly_along_every_axis() {
-        let ramp = Array3::from_shape_fn([4, 5, 6], |(z, y, x)| (z * 100 + y * 10 + x) as f32);
-        let taps = centred(2, 2.0, 4);
-        let out = along(ramp.view(), Axis(0), &taps);
-        assert_eq!(out[[0, 3, 2]], 82.0);
-        assert_eq!(out[[1, 3, 2]], 282.0);
-        let out = along(ramp.view(), Axis(2), &centred(3, 2.0, 6));
-        assert_eq!(out[[1, 1, 0]], 110.5);
     }
 }

@@ -1,9 +1,9 @@
 //! Where patches lie and how their logits are weighted (nnU-Net's sliding window).
 
-use ndarray::{Array1, Array3, AxisDescription, Slice};
+use ndarray::{Array1, Array3};
 
 use super::SegmentError;
-use crate::runtime::manifest::VolumePreprocessing;
+use crate::runtime::manifest::{Normalization, PatchFit, VolumePreprocessing};
 
 /// Weights lie between 0 and this; the middle of a patch has it. As in nnU-Net, where it keeps
 /// half-precision sums in range; here sums are single precision and the number cancels.
@@ -26,6 +26,9 @@ impl Tiling {
     /// Tiles an image that is at least a patch long on each axis.
     pub fn new(shape: [usize; 3], settings: &VolumePreprocessing) -> Self {
         let patch = settings.patch_size;
+        if settings.fit == PatchFit::Resize {
+            return Self { patch, corners: vec![[0; 3]], weights: Array3::ones(patch) };
+        }
         let [z, y, x] =
             std::array::from_fn(|axis| starts(shape[axis], patch[axis], settings.tile_step));
         let corners = z
@@ -36,25 +39,9 @@ impl Tiling {
         Self { patch, corners, weights: gaussian(patch, settings.gaussian_sigma_scale) }
     }
 
-    /// The voxels of the patch at `corner`, for `slice_each_axis`.
-    pub fn within(&self, corner: [usize; 3]) -> impl Fn(AxisDescription) -> Slice + use<> {
-        within(corner, self.patch)
-    }
-
     /// How many patches there are.
     pub fn len(&self) -> usize {
         self.corners.len()
-    }
-}
-
-/// The box of `shape` that starts at `first`, for `slice_each_axis`.
-pub(super) fn within(
-    first: [usize; 3],
-    shape: [usize; 3],
-) -> impl Fn(AxisDescription) -> Slice + use<> {
-    move |axis| {
-        let axis = axis.axis.index();
-        Slice::from(first[axis]..first[axis] + shape[axis])
     }
 }
 
@@ -62,27 +49,61 @@ pub(super) fn within(
 pub(super) fn check_settings(settings: &VolumePreprocessing) -> Result<(), SegmentError> {
     let refuse = |key, value: String| Err(SegmentError::Setting { key, value });
     if settings.patch_size.contains(&0) {
-        return refuse("patch_size", format!("{:?}", settings.patch_size));
+        return refuse("preprocessing.patch_size", format!("{:?}", settings.patch_size));
     }
     if !(settings.tile_step > 0.0 && settings.tile_step <= 1.0) {
-        return refuse("tile_step", settings.tile_step.to_string());
+        return refuse("preprocessing.tile_step", settings.tile_step.to_string());
     }
     if !(settings.gaussian_sigma_scale > 0.0 && settings.gaussian_sigma_scale.is_finite()) {
-        return refuse("gaussian_sigma_scale", settings.gaussian_sigma_scale.to_string());
+        return refuse(
+            "preprocessing.gaussian_sigma_scale",
+            settings.gaussian_sigma_scale.to_string(),
+        );
     }
     if let Some(spacing) = settings.spacing_mm
         && !spacing.iter().all(|mm| *mm > 0.0 && mm.is_finite())
     {
-        return refuse("spacing_mm", format!("{spacing:?}"));
+        return refuse("preprocessing.spacing_mm", format!("{spacing:?}"));
     }
     if !settings.normalization.contains_key("default") {
-        return refuse("normalization", "without a default".to_owned());
+        return refuse("preprocessing.normalization", "without a default".to_owned());
+    }
+    if let Some(rule) = settings.normalization.values().find(|rule| !is_usable(rule)) {
+        return refuse("preprocessing.normalization", format!("{rule:?}"));
     }
     Ok(())
 }
 
+fn is_usable(rule: &Normalization) -> bool {
+    match rule {
+        Normalization::Fixed { clip_low, clip_high, mean, std } => {
+            clip_low <= clip_high && mean.is_finite() && std.is_finite() && *std > 0.0
+        }
+        Normalization::Zscore => true,
+        Normalization::ClippedZscore { clip_low, clip_high } => clip_low <= clip_high,
+        Normalization::PercentileZscore { low, high } => are_percentiles(*low, *high),
+        Normalization::PercentileUnit { low, high, scale } => {
+            are_percentiles(*low, *high) && scale.is_finite() && *scale > 0.0
+        }
+    }
+}
+
+fn are_percentiles(low: f64, high: f64) -> bool {
+    0.0 <= low && low < high && high <= 100.0
+}
+
+/// How many patches cover an image of `shape`.
+pub(super) fn patch_count(shape: [usize; 3], settings: &VolumePreprocessing) -> usize {
+    match settings.fit {
+        PatchFit::Tile => (0..3)
+            .map(|axis| start_count(shape[axis], settings.patch_size[axis], settings.tile_step))
+            .product(),
+        PatchFit::Resize => 1,
+    }
+}
+
 /// How many patches cover an axis of `length` voxels.
-pub(super) fn start_count(length: usize, patch: usize, step: f64) -> usize {
+fn start_count(length: usize, patch: usize, step: f64) -> usize {
     let beyond = length.saturating_sub(patch) as f64;
     (beyond / (patch as f64 * step)).ceil() as usize + 1
 }

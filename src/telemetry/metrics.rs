@@ -22,6 +22,11 @@ const ORDERS_RUNNING: &str = "seer_orders_running_count";
 const TOKENS: &str = "seer_reasoner_tokens_total";
 const PATCHES: &str = "seer_backbone_patches_total";
 const BUNDLE: &str = "seer_bundle_info";
+const BANK_SKILLS: &str = "seer_bank_skills_count";
+const SKILLS_RETRIEVED: &str = "seer_bank_skills_retrieved_total";
+const SKILLS_NAMED: &str = "seer_bank_skills_named_total";
+const REWARDS: &str = "seer_bank_rewards_total";
+const BANK_ROUND: &str = "seer_bank_active_round_number";
 
 const BUCKETS_SECONDS: [f64; 14] =
     [0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1800.0];
@@ -56,6 +61,14 @@ fn describe() {
     describe_counter!(TOKENS, "Tokens by the reasoner, by kind: prompt or written");
     describe_counter!(PATCHES, "Patches that the backbone encoded");
     describe_gauge!(BUNDLE, "1 for each loaded bundle, by name, version and provider");
+    describe_gauge!(BANK_SKILLS, "Skills of the active round that may be offered");
+    describe_gauge!(BANK_ROUND, "Number of the active round of skills");
+    describe_counter!(
+        SKILLS_RETRIEVED,
+        "Skills retrieved for orders, by tag and outcome: offered or withheld"
+    );
+    describe_counter!(SKILLS_NAMED, "Skills named by the rationale of an order, by tag");
+    describe_counter!(REWARDS, "Rewards of orders, by who or what gave them");
 }
 
 /// Counts an answered request. `route` is the route's pattern, not the path asked for.
@@ -105,4 +118,26 @@ pub fn bundle_loaded(name: &str, version: &str, provider: &str) {
     gauge!(BUNDLE, "name" => name.to_owned(), "version" => version.to_owned(),
         "provider" => provider.to_owned())
     .set(1.0);
+}
+
+/// Shows the active round of the bank and how many of its skills may be offered.
+pub fn bank_active(round: u64, skill_count: u64) {
+    gauge!(BANK_ROUND).set(round as f64);
+    gauge!(BANK_SKILLS).set(skill_count as f64);
+}
+
+/// Counts a skill that retrieval brought for an order.
+pub fn skill_retrieved(tag: &str, withheld: bool) {
+    let outcome = if withheld { "withheld" } else { "offered" };
+    counter!(SKILLS_RETRIEVED, "tag" => tag.to_owned(), "outcome" => outcome).increment(1);
+}
+
+/// Counts a skill that a rationale named.
+pub fn skill_named(tag: &str) {
+    counter!(SKILLS_NAMED, "tag" => tag.to_owned()).increment(1);
+}
+
+/// Counts a reward of an order.
+pub fn order_rewarded(source: &'static str) {
+    counter!(REWARDS, "source" => source).increment(1);
 }

@@ -32,11 +32,11 @@ pub struct Overlay<'a> {
 }
 
 /// Draws an axial, a coronal and a sagittal slice side by side with the masks over them, the sides
-/// of the patient at the borders and a legend below; a PNG file.
+/// of the patient at the borders and a legend below.
 ///
 /// Each plane shows the slice on which the masks are largest, or the middle one when they are
 /// empty. Display is radiological: the patient's right is on the picture's left.
-pub fn overlay(volume: &Volume, overlays: &[Overlay<'_>]) -> Vec<u8> {
+pub fn overlay(volume: &Volume, overlays: &[Overlay<'_>]) -> RgbImage {
     let height = PANEL + LINE * overlays.len() + 8;
     let mut picture = RgbImage::new((3 * PANEL + 2 * GAP) as u32, height as u32);
     for (panel, plane) in [Plane::Axial, Plane::Coronal, Plane::Sagittal].into_iter().enumerate() {
@@ -45,6 +45,11 @@ pub fn overlay(volume: &Volume, overlays: &[Overlay<'_>]) -> Vec<u8> {
     for (line, overlay) in overlays.iter().enumerate() {
         draw_legend(&mut picture, PANEL + 8 + line * LINE, overlay);
     }
+    picture
+}
+
+/// A picture as a PNG file.
+pub fn png(picture: &RgbImage) -> Vec<u8> {
     let mut bytes = Vec::new();
     image::codecs::png::PngEncoder::new(&mut bytes)
         .write_image(

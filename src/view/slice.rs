@@ -12,7 +12,7 @@ impl Plane {
     /// The axis order in which slices of this plane are stored as they are displayed: the
     /// patient's right on the image's left (axial, coronal), the front on the image's left
     /// (sagittal), the front or the head on top.
-    fn order(self) -> AxisOrder {
+    pub(crate) fn order(self) -> AxisOrder {
         match self {
             Self::Axial => AxisOrder::SuperiorPosteriorLeft,
             Self::Coronal => AxisOrder::PosteriorInferiorLeft,

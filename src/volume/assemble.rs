@@ -71,15 +71,11 @@ fn onto_even_grid(
     series: &Series,
     findings: &mut Vec<Finding>,
 ) -> Result<(Array3<f32>, VolumeGeometry), VolumeError> {
-    let spacing = series.slice_spacing();
-    if let SliceSpacing::Even { .. } = spacing {
+    let Some(EvenSlices { positions, count: slice_count, step_mm: step }) = EvenSlices::of(series)
+    else {
         return Ok((stack, series.grid(series.frames.len())?));
-    }
-    let positions = series.positions_mm();
-    let (first, last) = (positions[0], positions[positions.len() - 1]);
-    let slice_count = ((last - first) / spacing.step_mm()).round() as usize + 1;
-    let slice_count = slice_count.clamp(2, 4 * positions.len());
-    let step = (last - first) / (slice_count - 1) as f64;
+    };
+    let first = positions[0];
     let mut voxels = Array3::zeros((slice_count, series.rows, series.columns));
     voxels.axis_iter_mut(Axis(0)).into_par_iter().enumerate().for_each(|(index, mut plane)| {
         let (below, weight) = between(&positions, first + step * index as f64);
@@ -95,6 +91,48 @@ fn onto_even_grid(
     );
     findings.push(Finding::new("interpolated_slices", message));
     Ok((voxels, series.grid(slice_count)?))
+}
+
+/// The slices that an unevenly spaced stack is brought onto.
+struct EvenSlices {
+    /// Of the frames, along the normal, in millimetres.
+    positions: Vec<f64>,
+    count: usize,
+    step_mm: f64,
+}
+
+impl EvenSlices {
+    /// None when the frames are even as they are.
+    fn of(series: &Series) -> Option<Self> {
+        let spacing = series.slice_spacing();
+        if let SliceSpacing::Even { .. } = spacing {
+            return None;
+        }
+        let positions = series.positions_mm();
+        let extent = positions[positions.len() - 1] - positions[0];
+        let count = (extent / spacing.step_mm()).round() as usize + 1;
+        let count = count.clamp(2, 4 * positions.len());
+        Some(Self { positions, count, step_mm: extent / (count - 1) as f64 })
+    }
+}
+
+pub(super) fn onto_grid<T: Clone>(
+    on_frames: &Array3<T>,
+    series: &Series,
+) -> Result<(Array3<T>, VolumeGeometry), VolumeError> {
+    if series.frames.len() < 2 {
+        return Err(VolumeError::TooFewSlices { count: series.frames.len() });
+    }
+    let Some(EvenSlices { positions, count, step_mm }) = EvenSlices::of(series) else {
+        return Ok((on_frames.clone(), series.grid(series.frames.len())?));
+    };
+    let nearest: Vec<usize> = (0..count)
+        .map(|index| {
+            let (below, weight) = between(&positions, positions[0] + step_mm * index as f64);
+            if weight > 0.5 { below + 1 } else { below }
+        })
+        .collect();
+    Ok((on_frames.select(Axis(0), &nearest), series.grid(count)?))
 }
 
 /// The slice before `at` (never the last) and the weight of the one after it.

@@ -88,6 +88,19 @@ pub fn write_labels(
     written.map_err(nifti_error)
 }
 
+/// Writes an image as 32-bit numbers; see [`write_labels`].
+///
+/// # Errors
+/// As [`write_labels`].
+pub fn write_image(path: &Path, volume: &Volume) -> Result<(), VolumeError> {
+    if let Some(count) = volume.voxels.shape().iter().find(|count| **count > i16::MAX as usize) {
+        return Err(VolumeError::Nifti(format!("an axis has {count} voxels, more than 32767")));
+    }
+    let header = affine::header_for(&volume.geometry);
+    let writer = WriterOptions::new(path).reference_header(&header);
+    writer.write_nifti(&volume.voxels.clone().reversed_axes()).map_err(nifti_error)
+}
+
 /// Writes a mask as labels 0 and 1; see [`write_labels`].
 ///
 /// # Errors

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ndarray::Array3;
+use seer::dicom_seg::ResultObject;
 use seer::series::Series;
 
 /// Environment: folder of a Python environment (or its `bin`) with highdicom, dcmqi, dicom3tools
@@ -41,6 +42,47 @@ pub fn judge(
             .arg(folder.path())
             .output()
             .expect("python starts");
+        let said = String::from_utf8_lossy(&output.stdout);
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{name}: {judge} disagrees: {said}{complaint}");
+        eprintln!("{name}: {}", said.trim_end());
+    }
+}
+
+/// Writes the documents of a case and lets each judge look at them.
+pub fn judge_documents(
+    name: &str,
+    sources: &[Vec<u8>],
+    files: &[(&str, &ResultObject)],
+    facts: &serde_json::Value,
+) {
+    let kept = std::env::var_os("SEER_KEEP_CASES").map(PathBuf::from);
+    let temporary = tempfile::tempdir().expect("a temporary folder");
+    let folder = match kept {
+        Some(kept) => kept.join(name.replace([' ', '/'], "-")),
+        None => temporary.path().to_owned(),
+    };
+    std::fs::create_dir_all(folder.join("source")).expect("a folder for the case");
+    for (index, bytes) in sources.iter().enumerate() {
+        std::fs::write(folder.join(format!("source/{index}.dcm")), bytes).expect("a file");
+    }
+    for (file, object) in files {
+        std::fs::write(folder.join(format!("{file}.dcm")), &object.bytes).expect("a file");
+    }
+    std::fs::write(folder.join("documents.json"), facts.to_string()).expect("a file");
+    let Some(python) = python(JUDGES) else {
+        eprintln!("SKIPPED: judges on {name}: {JUDGES} is not set");
+        return;
+    };
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/judges/documents.py");
+    let has_dcmtk = Command::new("dsrdump").arg("--version").output().is_ok();
+    for judge in ["dciodvfy", "dcentvfy", "highdicom", "dcmqi", "dsrdump"] {
+        if judge == "dsrdump" && !has_dcmtk {
+            eprintln!("SKIPPED: dsrdump on {name}: dcmtk is not installed");
+            continue;
+        }
+        let mut command = Command::new(&python);
+        let output = command.arg(&script).arg(judge).arg(&folder).output().expect("python starts");
         let said = String::from_utf8_lossy(&output.stdout);
         let complaint = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{name}: {judge} disagrees: {said}{complaint}");

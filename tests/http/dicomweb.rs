@@ -162,9 +162,9 @@ async fn a_search_warns_of_what_it_does_not_do() {
         let warning = response.headers().get("warning").expect("warning").to_str().expect("ASCII");
         assert!(warning.starts_with("299 ") && warning.contains(expected), "{warning}");
     };
-    check("fuzzymatching=true", "fuzzymatching").await;
     check("FavouriteColour=blue", "names no attribute").await;
-    check("limit=1", "additional results").await;
+    check("includefield=FavouriteColour", "names no attribute").await;
+    check("limit=1", "There are 1 additional results that can be requested").await;
 }
 
 #[tokio::test]
@@ -186,7 +186,8 @@ async fn metadata_answers_the_accept_header_that_ohif_sends() {
         assert_eq!(found.as_array().expect("array").len(), count);
         assert_eq!(found[0]["00280010"]["Value"][0], ROWS);
         assert_eq!(found[0]["00200037"]["Value"], json!([-0.8, 0.6, 0, -0.6, -0.8, 0]));
-        assert!(found[0].get("7FE00010").is_none());
+        let url = found[0]["7FE00010"]["BulkDataURI"].as_str().expect("URL");
+        assert!(url.starts_with(&format!("{}{STUDIES}/", server.base)), "{url}");
     }
 }
 
@@ -246,7 +247,7 @@ async fn an_instance_is_rendered_in_the_asked_format() {
 }
 
 #[tokio::test]
-async fn only_the_stored_transfer_syntax_is_offered() {
+async fn transfer_syntaxes_that_are_not_encoded_here_are_refused() {
     let server = server().await;
     let slice = Slice::new(1, 1);
     store(&server, std::slice::from_ref(&slice)).await;

@@ -9,7 +9,8 @@ Instance UID and frame number of its source). JUDGE is one of
   highdicom            get_volume: every voxel, at its place in the patient;
   highdicom-frames     frame by frame through the source references (any stack);
   dcmqi                segimage2itkimage: every voxel, at its place in the patient;
-  pydicom-seg          the same.
+  pydicom-seg          the same;
+  pydicom              the stored values of a LABELMAP, frame by frame.
 Prints one line; exit status 0 when the judge agrees.
 """
 
@@ -109,10 +110,16 @@ def dcmqi(case):
         command = [BIN / "segimage2itkimage", "--inputDICOM", case.seg, "--outputDirectory", out]
         done = subprocess.run([*command, "-t", "nii"], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout[-400:] + done.stderr[-400:]
+        files = sorted(Path(out).glob("*.nii.gz"))
         for segment in range(case.shape[0]):
-            image = nibabel.load(next(Path(out).glob(f"*{segment + 1}.nii.gz")))
+            # A label map comes as one image of segment numbers.
+            is_label_map = len(files) == 1 and case.shape[0] > 1
+            name = files[0] if is_label_map else next(Path(out).glob(f"*{segment + 1}.nii.gz"))
+            image = nibabel.load(name)
             index_to_lps = np.diag([-1, -1, 1, 1]) @ image.affine
             array = np.asarray(image.dataobj)
+            if is_label_map:
+                array = array == segment + 1
             if case.expected[segment].any():
                 agree(case, segment, array, index_to_lps, "dcmqi")
             else:
@@ -135,6 +142,16 @@ def pydicom_seg(case):
         array = np.transpose(result.segment_data(segment + 1), (2, 1, 0))
         agree(case, segment, array, index_to_lps, "pydicom-seg")
     return f"{case.expected.sum()} voxels of {case.shape[0]} segments exact"
+
+
+def pydicom_values(case):
+    import pydicom
+
+    seg = pydicom.dcmread(case.seg)
+    numbers = np.arange(1, case.shape[0] + 1).reshape(-1, 1, 1, 1)
+    expected = (case.expected * numbers).max(axis=0)
+    assert (seg.pixel_array == expected).all(), "stored values differ"
+    return f"{case.expected.sum()} values of {case.shape[0]} segments exact"
 
 
 def lines(command):
@@ -165,6 +182,7 @@ JUDGES = {
     "highdicom-frames": highdicom_frames,
     "dcmqi": dcmqi,
     "pydicom-seg": pydicom_seg,
+    "pydicom": pydicom_values,
 }
 
 

@@ -88,6 +88,7 @@ async fn a_node_that_is_down_is_asked_again_across_a_restart() {
         priority: 0,
         idempotency_key: None,
         drop_empty_frames: false,
+        outputs: Default::default(),
         routing: Default::default(),
     };
     let path = folder.path().to_owned();
@@ -212,6 +213,7 @@ async fn a_result_waits_for_its_node_across_a_restart_and_arrives_once() {
         priority: 0,
         idempotency_key: None,
         drop_empty_frames: true,
+        outputs: Default::default(),
         routing: seer::orders::Routing { source: None, deliver_to: vec!["archive".into()] },
     };
     let app = seer::app::App::with_engine(config(folder.path()), Some(engine())).unwrap();
@@ -249,10 +251,8 @@ async fn a_result_waits_for_its_node_across_a_restart_and_arrives_once() {
             Err(_) => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
         }
     };
-    let done = delivery(&app, |delivery| {
-        delivery.state == seer::orders::DeliveryState::Delivered
-    })
-    .await;
+    let done =
+        delivery(&app, |delivery| delivery.state == seer::orders::DeliveryState::Delivered).await;
     assert!(done.deliveries[0].attempt_count >= 3, "{:?}", done.deliveries);
     assert_eq!(count(&archive, study.as_str()).await, 1, "the segmentation, once");
     app.orders.stop();

@@ -1,53 +1,45 @@
-//! The instances that were read last, because viewers ask for their frames one by one.
+//! The frames that were looked at last, because viewers ask for them one by one.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use crate::archive::{Archive, ArchiveError, Scope};
-use crate::dicom::Instance;
+use crate::archive::{Archive, ArchiveError, Scope, StoredFrames};
 
 /// How many instances are kept …
-const COUNT_MAX: usize = 8;
-/// … and how large their files may be in all.
+const COUNT_MAX: usize = 64;
+/// … and how many bytes they may take in all, roughly.
 const SIZE_BYTES_MAX: u64 = 256 << 20;
 
-struct Kept {
-    path: PathBuf,
-    size_bytes: u64,
-    instance: Arc<Instance>,
-}
-
-/// A small cache, newest last. Stored files never change, so what it holds stays true.
+/// A small cache, newest last. It is asked by content, so what it holds stays true when a file
+/// is replaced.
 #[derive(Default)]
-pub(in crate::http) struct RecentInstances(Mutex<VecDeque<Kept>>);
+pub(in crate::http) struct RecentFrames(Mutex<VecDeque<StoredFrames>>);
 
-impl RecentInstances {
-    /// The instance of a scope, from memory or from its file. Blocks.
-    pub(super) fn load(
+impl RecentFrames {
+    /// The frames of an instance, from memory or from its file. Blocks.
+    pub(super) fn open(
         &self,
         archive: &Archive,
         scope: &Scope,
-    ) -> Result<Arc<Instance>, ArchiveError> {
+    ) -> Result<StoredFrames, ArchiveError> {
         let record = archive.instances(scope)?.swap_remove(0);
-        if let Some(instance) = self.find(&record.path) {
-            return Ok(instance);
+        let same = |kept: &&StoredFrames| {
+            kept.record().sha256 == record.sha256 && kept.record().path == record.path
+        };
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().find(same).cloned();
+        if let Some(frames) = kept {
+            return Ok(frames);
         }
-        let instance = Arc::new(archive.load_instance(scope)?);
-        let (path, size_bytes) = (record.path, record.size_bytes);
-        self.keep(Kept { path, size_bytes, instance: Arc::clone(&instance) });
-        Ok(instance)
+        let frames = archive.frames(scope)?;
+        self.keep(frames.clone());
+        Ok(frames)
     }
 
-    fn find(&self, path: &PathBuf) -> Option<Arc<Instance>> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.iter().find(|kept| kept.path == *path).map(|kept| Arc::clone(&kept.instance))
-    }
-
-    fn keep(&self, new: Kept) {
+    fn keep(&self, new: StoredFrames) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.push_back(new);
-        let size = |kept: &VecDeque<Kept>| kept.iter().map(|kept| kept.size_bytes).sum::<u64>();
+        let size =
+            |kept: &VecDeque<StoredFrames>| kept.iter().map(StoredFrames::kept_bytes).sum::<u64>();
         while kept.len() > COUNT_MAX || size(&kept) > SIZE_BYTES_MAX {
             kept.pop_front();
         }

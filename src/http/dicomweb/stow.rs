@@ -4,71 +4,70 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::Response;
+use axum::routing::{MethodRouter, post};
+use tokio::task::JoinSet;
 
-use super::DICOM;
+use super::resource::{ROOT, Resource};
 use super::stow_response::{Failure, Outcome};
+use super::{DICOM, DICOM_JSON};
+use crate::archive::{self, Stored};
 use crate::dicom::StudyUid;
 use crate::http::Server;
-use crate::http::error::{ApiError, UploadProblems};
+use crate::http::error::ApiError;
 use crate::http::extract::{ScopePath, base_url, header_text};
 use crate::http::media::MediaType;
 use crate::http::nodes;
 use crate::http::upload::{self, Received, Upload};
 
-/// Stores instances of any studies.
-///
-/// Takes `multipart/related; type="application/dicom"` with one Part 10 file per part, or a single
-/// file as `application/dicom`. Parts that cannot be stored are named in the reply and the rest is
-/// kept. The reply is a Store Instances Response (PS3.18 §10.5.3, Annex I).
-#[utoipa::path(
-    post,
-    path = "/dicom-web/studies",
-    tag = "dicomweb",
-    request_body(content(
-        (Vec<u8> = "multipart/related"),
-        (Vec<u8> = "application/dicom"),
-    )),
-    responses(
-        (status = 200, description = "All instances are stored durably", content_type = "application/dicom+json", body = Object),
-        (status = 202, description = "Some are stored, others are named with a reason", content_type = "application/dicom+json", body = Object),
-        (status = 409, description = "None is stored; each is named with a reason", content_type = "application/dicom+json", body = Object),
-        UploadProblems,
-    )
-)]
-pub(super) async fn store(
-    State(server): State<Server>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, ApiError> {
-    receive(Request { server, headers, body, only_study: None }).await
-}
+/// Instances of one request that are stored at the same time, while the next is received; their
+/// syncs then reach the disk together.
+const STORES_AT_ONCE: usize = 8;
 
-/// Stores instances of one study; those of others are refused.
-///
-/// As `POST /dicom-web/studies` otherwise.
-#[utoipa::path(
-    post,
-    path = "/dicom-web/studies/{study}",
-    tag = "dicomweb",
-    params(("study" = String, Path, description = "Study Instance UID")),
-    request_body(content(
-        (Vec<u8> = "multipart/related"),
-        (Vec<u8> = "application/dicom"),
-    )),
-    responses(
-        (status = 200, description = "All instances are stored durably", content_type = "application/dicom+json", body = Object),
-        (status = 202, description = "Some are stored, others are named with a reason", content_type = "application/dicom+json", body = Object),
-        (status = 409, description = "None is stored; each is named with a reason", content_type = "application/dicom+json", body = Object),
-        UploadProblems,
-    )
-)]
-pub(super) async fn store_in_study(
-    State(server): State<Server>,
-    ScopePath(scope): ScopePath,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, ApiError> {
-    receive(Request { server, headers, body, only_study: Some(scope.study) }).await
+const STATUSES: &[(u16, &str)] = &[
+    (200, "All instances are stored durably"),
+    (202, "Some are stored, others are named with a reason"),
+    (400, "The body or a UID is malformed, or there is nothing in the body"),
+    (401, "The API key is missing or unknown"),
+    (403, "The API key may only read"),
+    (408, "The upload was silent for too long"),
+    (409, "None is stored; each is named with a reason"),
+    (413, "The body is too large"),
+    (415, "The content type is not one that is taken"),
+    (503, "The server cannot store now; Retry-After says when to try again"),
+    (507, "None is stored, because the storage quota is used up"),
+];
+
+/// Instances of any study, and of one.
+pub(super) fn resources() -> Vec<(Resource, MethodRouter<Server>)> {
+    let resource = |path: &str, id: &str, summary: &str| Resource {
+        method: axum::http::Method::POST,
+        transaction: "Store",
+        description: "Takes multipart/related with one Part 10 file per part, or a single file. \
+                      Parts that cannot be stored are named in the reply and the rest is kept; \
+                      what is acknowledged is durable. The same bytes again are acknowledged again.",
+        takes: &["multipart/related", DICOM],
+        gives: &[DICOM_JSON],
+        statuses: STATUSES,
+        ..Resource::get(format!("{ROOT}{path}"), id.to_owned(), summary.to_owned())
+    };
+    vec![
+        (
+            resource("/studies", "store", "Stores instances of any studies."),
+            post(async |State(server), headers, body: Body| {
+                receive(Request { server, headers, body, only_study: None }).await
+            }),
+        ),
+        (
+            resource(
+                "/studies/{study}",
+                "store_in_study",
+                "Stores instances of one study; those of others are refused.",
+            ),
+            post(async |State(server), ScopePath(scope): ScopePath, headers, body: Body| {
+                receive(Request { server, headers, body, only_study: Some(scope.study) }).await
+            }),
+        ),
+    ]
 }
 
 struct Request {
@@ -78,12 +77,13 @@ struct Request {
     only_study: Option<StudyUid>,
 }
 
-/// Receives and stores part after part, and tells what became of each.
+/// Receives part after part and stores them meanwhile, and tells what became of each.
 async fn receive(request: Request) -> Result<Response, ApiError> {
     let Request { server, headers, body, only_study } = request;
     let content_type = header_text(&headers, header::CONTENT_TYPE);
     let media = MediaType::parse(content_type);
-    let mut outcome = Outcome::new(base_url(&server, &headers));
+    let outcome = Outcome::new(base_url(&server, &headers));
+    let mut storing = Storing::new(server.clone(), only_study, outcome);
     match media.as_ref().map(|media| (media.essence.as_str(), media)) {
         // Some clients leave the root's type out; then every part says for itself.
         Some(("multipart/related", media)) if media.root_covers(DICOM) => {
@@ -92,46 +92,100 @@ async fn receive(request: Request) -> Result<Response, ApiError> {
                 let part_type = field.content_type().map_or(DICOM, |mime| mime.essence_str());
                 if part_type != DICOM {
                     let sentence = format!("part has content type {part_type}, not {DICOM}");
-                    outcome.refuse(Failure::unreadable(sentence));
+                    storing.refuse(Failure::unreadable(sentence));
                     upload.skip(field).await?;
                     continue;
                 }
                 let received = upload.spool(&server, field).await?;
-                store_received(&server, received, only_study.as_ref(), &mut outcome).await;
+                storing.store(received).await;
             }
         }
         Some((DICOM, _)) => {
             let received = upload::spool_body(&server, &headers, body).await?;
-            store_received(&server, received, only_study.as_ref(), &mut outcome).await;
+            storing.store(received).await;
         }
         _ => {
             let wanted = "multipart/related; type=\"application/dicom\" or application/dicom";
             return Err(ApiError::unsupported_media_type(content_type, wanted));
         }
     }
-    outcome.reply()
+    storing.finish().await.reply()
 }
 
-async fn store_received(
-    server: &Server,
-    received: Received,
-    only_study: Option<&StudyUid>,
-    outcome: &mut Outcome,
-) {
-    let spooled = match received {
-        Received::Spooled(spooled) => spooled,
-        Received::TooLarge => {
-            let max = server.app.config.dicom.instance_size_bytes_max;
-            return outcome.refuse(Failure::too_large(max));
+/// Instances on their way into the archive, told in the order they came.
+pub(super) struct Storing {
+    server: Server,
+    only_study: Option<StudyUid>,
+    outcome: Outcome,
+    running: JoinSet<(usize, Result<Stored, Failure>)>,
+    count: usize,
+    ended: Vec<(usize, Result<Stored, Failure>)>,
+}
+
+impl Storing {
+    pub(super) fn new(server: Server, only_study: Option<StudyUid>, outcome: Outcome) -> Self {
+        let (running, ended) = (JoinSet::new(), Vec::new());
+        Self { server, only_study, outcome, running, count: 0, ended }
+    }
+
+    pub(super) fn refuse(&mut self, failure: Failure) {
+        self.ended.push((self.count, Err(failure)));
+        self.count += 1;
+    }
+
+    /// Begins to store an instance; waits while too many are on their way.
+    pub(super) async fn store(&mut self, received: Received) {
+        let upload = match received {
+            Received::Spooled(upload) => upload,
+            Received::TooLarge => {
+                let max = self.server.app.config.dicom.instance_size_bytes_max;
+                return self.refuse(Failure::too_large(max));
+            }
+        };
+        while self.running.len() >= STORES_AT_ONCE {
+            self.take_one().await;
         }
-    };
-    match upload::store(server, spooled, only_study.cloned()).await {
+        let (server, only_study, number) =
+            (self.server.clone(), self.only_study.clone(), self.count);
+        self.count += 1;
+        self.running.spawn(async move { (number, store(&server, upload, only_study).await) });
+    }
+
+    async fn take_one(&mut self) {
+        match self.running.join_next().await {
+            Some(Ok(ended)) => self.ended.push(ended),
+            Some(Err(_)) | None => {}
+        }
+    }
+
+    /// Waits for all that are on their way.
+    pub(super) async fn finish(mut self) -> Outcome {
+        while !self.running.is_empty() {
+            self.take_one().await;
+        }
+        self.ended.sort_by_key(|(number, _)| *number);
+        for (_, ended) in self.ended {
+            match ended {
+                Ok(stored) => self.outcome.keep(stored),
+                Err(failure) => self.outcome.refuse(failure),
+            }
+        }
+        self.outcome
+    }
+}
+
+async fn store(
+    server: &Server,
+    upload: archive::Upload,
+    only_study: Option<StudyUid>,
+) -> Result<Stored, Failure> {
+    match upload::store(server, upload, only_study).await {
         Ok(Ok(stored)) => match nodes::note_arrival(server, &stored).await {
-            Ok(()) => outcome.keep(stored),
-            Err(error) => outcome.refuse(Failure::ours(&error)),
+            Ok(()) => Ok(stored),
+            Err(error) => Err(Failure::ours(&error)),
         },
-        Ok(Err(error)) => outcome.refuse(Failure::of(error)),
+        Ok(Err(error)) => Err(Failure::of(error)),
         // A panic in the parser costs this instance only.
-        Err(error) => outcome.refuse(Failure::ours(&error)),
+        Err(error) => Err(Failure::ours(&error)),
     }
 }

@@ -34,18 +34,19 @@ pub(super) struct Failure {
     identity: Option<Identity>,
     reason: u16,
     sentence: String,
+    is_full: bool,
 }
 
 impl Failure {
     /// A part that is no instance.
     pub(super) fn unreadable(sentence: String) -> Self {
-        Self { identity: None, reason: CANNOT_UNDERSTAND, sentence }
+        Self { identity: None, reason: CANNOT_UNDERSTAND, sentence, is_full: false }
     }
 
     /// A part larger than an instance may be.
     pub(super) fn too_large(max: u64) -> Self {
         let sentence = format!("instance is larger than {max} bytes");
-        Self { identity: None, reason: OUT_OF_RESOURCES, sentence }
+        Self { identity: None, reason: OUT_OF_RESOURCES, sentence, is_full: false }
     }
 
     /// What the archive says.
@@ -59,13 +60,14 @@ impl Failure {
             (_, ErrorKind::Unavailable | ErrorKind::Internal) => PROCESSING_FAILURE,
         };
         let told = ApiError::of(&error);
+        let is_full = matches!(error, ArchiveError::Full { .. });
         let identity = match error {
             ArchiveError::Conflict(identity) | ArchiveError::OtherStudy(identity) => {
                 Some(*identity)
             }
             _ => None,
         };
-        Self { identity, reason, ..Self::ours(&told) }
+        Self { identity, reason, is_full, ..Self::ours(&told) }
     }
 
     /// A fault of ours: told in fixed words, and logged here, where it is handled.
@@ -74,7 +76,7 @@ impl Failure {
             tracing::error!("Cannot store an instance: {chain}");
         }
         let sentence = error.detail().to_owned();
-        Self { identity: None, reason: PROCESSING_FAILURE, sentence }
+        Self { identity: None, reason: PROCESSING_FAILURE, sentence, is_full: false }
     }
 
     fn item(&self) -> Value {
@@ -104,7 +106,8 @@ impl Outcome {
         self.failures.push(failure);
     }
 
-    /// The reply: 200 when all are stored, 202 when some are, 409 when none is.
+    /// The reply: 200 when all are stored, 202 when some are, 409 when none is, and 507 when that is
+    /// because there is no room.
     ///
     /// # Errors
     /// When there was nothing to store.
@@ -113,6 +116,9 @@ impl Outcome {
             (true, true) => return Err(ApiError::invalid("request body has no instances")),
             (false, true) => StatusCode::OK,
             (false, false) => StatusCode::ACCEPTED,
+            (true, false) if self.failures.iter().all(|failure| failure.is_full) => {
+                StatusCode::INSUFFICIENT_STORAGE
+            }
             (true, false) => StatusCode::CONFLICT,
         };
         let mut response = dicom_json(Value::Object(self.document()).to_string());

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::wire::{OrderRequest, OrderView, order_path};
 use crate::dicom::StudyUid;
+use crate::dicom_seg::SegmentationType;
 use crate::error::ErrorKind;
 use crate::http::Server;
 use crate::http::error::{ApiError, Problem, UploadProblems};
@@ -32,6 +33,14 @@ struct OrderUpload {
     series_uid: Option<String>,
     /// Higher goes first; 0 is routine.
     priority: Option<i32>,
+    /// Leave frames without any inside pixel out of the segmentation.
+    drop_empty_frames: Option<bool>,
+    /// `binary` or `labelmap`.
+    segmentation_type: Option<SegmentationType>,
+    /// Also store a structured report of the volumes.
+    structured_report: Option<bool>,
+    /// Also store key images.
+    key_images: Option<bool>,
     /// DICOM files, stored as by STOW-RS.
     #[schema(value_type = Vec<String>, format = Binary)]
     file: Vec<u8>,
@@ -117,6 +126,9 @@ async fn read_form(
         drop_empty_frames: false,
         source: None,
         deliver_to: Vec::new(),
+        segmentation_type: SegmentationType::default(),
+        structured_report: false,
+        key_images: false,
     };
     let mut of_files: Option<StudyUid> = None;
     while let Some(field) = upload.next().await? {
@@ -130,6 +142,16 @@ async fn read_form(
                 request.drop_empty_frames = parse("drop_empty_frames", &text)?;
             }
             "deliver_to" => request.deliver_to.push(upload.text(field).await?),
+            "segmentation_type" => {
+                request.segmentation_type = parse_word(&upload.text(field).await?)?;
+            }
+            "structured_report" => {
+                let text = upload.text(field).await?;
+                request.structured_report = parse("structured_report", &text)?;
+            }
+            "key_images" => {
+                request.key_images = parse("key_images", &upload.text(field).await?)?;
+            }
             "file" => {
                 let received = upload.spool(server, field).await?;
                 of_files = Some(store(server, received, of_files).await?);
@@ -171,4 +193,15 @@ fn parse<T: std::str::FromStr>(name: &str, text: &str) -> Result<T, ApiError> {
         ApiError::invalid(format!("form field {name} of {length} characters has the wrong type"))
     };
     text.trim().parse().map_err(bad)
+}
+
+fn parse_word(text: &str) -> Result<SegmentationType, ApiError> {
+    match text.trim() {
+        "binary" => Ok(SegmentationType::Binary),
+        "labelmap" => Ok(SegmentationType::Labelmap),
+        other => Err(ApiError::invalid(format!(
+            "form field segmentation_type of {} characters is neither binary nor labelmap",
+            other.len()
+        ))),
+    }
 }

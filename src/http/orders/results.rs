@@ -9,7 +9,7 @@ use crate::error::ErrorKind;
 use crate::http::Server;
 use crate::http::dicomweb::whole_body;
 use crate::http::error::{ApiError, Problem, ReadProblems};
-use crate::http::extract::{ArtefactPath, OrderPath};
+use crate::http::extract::{ArtefactPath, OrderPath, Parameters};
 use crate::orders::ReasoningRecord;
 use crate::threads::run_blocking;
 
@@ -63,6 +63,50 @@ pub(super) async fn segmentation(
     let records = run_blocking(move || archive.instances(&scope)).await??;
     let none = || ApiError::new(ErrorKind::Internal, "a completed order's SEG is not stored");
     records.into_iter().next().map(whole_body).ok_or_else(none)
+}
+
+/// Retrieves the masks as a NIfTI label map for research: label n is segment n, on the grid of the
+/// source; where segments overlap the later has the voxel, and a `Warning` header says so.
+#[utoipa::path(
+    get,
+    path = "/api/v1/orders/{id}/segmentation.nii.gz",
+    tag = "orders",
+    params(
+        ("id" = uuid::Uuid, Path, description = "The order"),
+        ("segment" = Option<u16>, Query, description = "Only this segment, as label 1"),
+    ),
+    responses(
+        (status = 200, description = "The label map", content_type = "application/gzip", body = Vec<u8>),
+        (status = 409, description = "There is none: the order is not completed", content_type = "application/problem+json", body = Problem),
+        ReadProblems,
+    )
+)]
+pub(super) async fn segmentation_nifti(
+    State(server): State<Server>,
+    OrderPath(id): OrderPath,
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
+    let number = parameters.number("segment", 0)?;
+    let too_large = |_| ApiError::invalid(format!("segment {number} is more than 65535"));
+    let segment = u16::try_from(number).map_err(too_large)?;
+    let orders = server.app.orders.clone();
+    let segment = (segment > 0).then_some(segment);
+    let labels = run_blocking(move || orders.segmentation_nifti(id, segment)).await??;
+    let disposition = "attachment; filename=\"segmentation.nii.gz\"";
+    let mut response = (
+        [(header::CONTENT_TYPE, "application/gzip"), (header::CONTENT_DISPOSITION, disposition)],
+        labels.bytes,
+    )
+        .into_response();
+    if labels.overlap_count > 0 {
+        let count = labels.overlap_count;
+        let warning =
+            format!("299 seer \"{count} voxels lie in several segments; the later has them\"");
+        if let Ok(warning) = HeaderValue::from_str(&warning) {
+            response.headers_mut().insert(header::WARNING, warning);
+        }
+    }
+    Ok(response)
 }
 
 /// Retrieves a picture of an order: `view-1.png` and so on, as the reasoner saw them, or

@@ -7,10 +7,12 @@ use uuid::Uuid;
 
 use crate::answer::Refusal;
 use crate::dicom::{SeriesUid, StudyUid};
+use crate::dicom_seg::SegmentationType;
 use crate::error::Finding;
 use crate::http::error::ApiError;
 use crate::orders::{
-    Delivery, FetchStatus, NewOrder, Order, OrderFailure, OrderState, Routing, Step,
+    Delivery, FetchStatus, NewOrder, Order, OrderFailure, OrderState, Outputs, ResultDocument,
+    Routing, Step,
 };
 
 /// A request to segment something in a stored study.
@@ -39,6 +41,15 @@ pub(super) struct OrderRequest {
     /// Nodes that get the result, besides those that get every result.
     #[serde(default)]
     pub(super) deliver_to: Vec<String>,
+    /// BINARY, or LABELMAP where targets do not overlap.
+    #[serde(default)]
+    pub(super) segmentation_type: SegmentationType,
+    /// Also store a structured report (TID 1500) of the volumes.
+    #[serde(default)]
+    pub(super) structured_report: bool,
+    /// Also store key images: the best slices as key objects, and a picture of the masks.
+    #[serde(default)]
+    pub(super) key_images: bool,
 }
 
 impl OrderRequest {
@@ -52,6 +63,11 @@ impl OrderRequest {
             idempotency_key,
             drop_empty_frames: self.drop_empty_frames,
             routing: Routing { source: self.source, deliver_to: self.deliver_to },
+            outputs: Outputs {
+                segmentation_type: self.segmentation_type,
+                structured_report: self.structured_report,
+                key_images: self.key_images,
+            },
         })
     }
 }
@@ -72,6 +88,12 @@ pub(super) struct OrderView {
     priority: i32,
     /// Leave frames without any inside pixel out.
     drop_empty_frames: bool,
+    /// BINARY or LABELMAP.
+    segmentation_type: SegmentationType,
+    /// Whether a structured report was asked for.
+    structured_report: bool,
+    /// Whether key images were asked for.
+    key_images: bool,
     /// Where it stands.
     state: OrderState,
     /// The step at hand, while running.
@@ -123,6 +145,9 @@ struct ResultView {
     seg_series_uid: String,
     /// SOP Instance UID of the segmentation.
     seg_sop_instance_uid: String,
+    /// Report and key images, where they were asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    documents: Vec<ResultDocument>,
 }
 
 /// Paths of an order's resources; those that do not exist yet are absent.
@@ -139,6 +164,9 @@ struct Links {
     /// The segmentation as a DICOM file.
     #[serde(skip_serializing_if = "Option::is_none")]
     segmentation: Option<String>,
+    /// The masks as one NIfTI label map, for research.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    segmentation_nifti: Option<String>,
     /// A picture of the segmentation over the images.
     #[serde(skip_serializing_if = "Option::is_none")]
     overlay: Option<String>,
@@ -168,6 +196,9 @@ impl OrderView {
             text: order.new.text,
             priority: order.new.priority,
             drop_empty_frames: order.new.drop_empty_frames,
+            segmentation_type: order.new.outputs.segmentation_type,
+            structured_report: order.new.outputs.structured_report,
+            key_images: order.new.outputs.key_images,
             state: order.state,
             step: order.step,
             progress: order.progress,
@@ -178,6 +209,7 @@ impl OrderView {
                 source_series_uid: result.source_series_uid.to_string(),
                 seg_series_uid: result.seg_series_uid.to_string(),
                 seg_sop_instance_uid: result.seg_sop_instance_uid.to_string(),
+                documents: result.documents,
             }),
             created_at: order.created_at,
             updated_at: order.updated_at,
@@ -200,6 +232,7 @@ impl Links {
             events: format!("{this}/events"),
             reasoning: has_record.then(|| format!("{this}/reasoning")),
             segmentation: has_mask.then(|| format!("{this}/segmentation")),
+            segmentation_nifti: has_mask.then(|| format!("{this}/segmentation.nii.gz")),
             overlay: has_mask.then(|| format!("{this}/artefacts/overlay.png")),
             this,
         }

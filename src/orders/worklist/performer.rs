@@ -34,7 +34,7 @@ use crate::archive::{Archive, Scope};
 use crate::dicom::{SeriesUid, SopInstanceUid, StudyUid};
 use crate::error::{ErrorKind, Kind};
 use crate::orders::delivery::objects_of;
-use crate::orders::{Created, NewOrder, Order, OrderError, OrderState, Orders, Routing};
+use crate::orders::{Created, NewOrder, Order, OrderError, OrderState, Orders, Outputs, Routing};
 use crate::pacs::Pacs;
 
 const TICK: Duration = Duration::from_millis(250);
@@ -199,6 +199,8 @@ impl Performer {
             // No header can hold this separator, so no client's key is the same.
             idempotency_key: Some(format!("workitem\u{1f}{}", item.uid)),
             drop_empty_frames: false,
+            // IHE AI Results (AIR) has its measurements in a report, which refers to the SEG.
+            outputs: Outputs { structured_report: true, ..Outputs::default() },
             routing: self.read_routing(attributes, &inputs),
         })
     }

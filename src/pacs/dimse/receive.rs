@@ -200,6 +200,7 @@ async fn store(shared: &Arc<Shared>, spooled: NamedTempFile, incoming: Incoming)
             metrics::instance_received(match stored.outcome {
                 crate::archive::Outcome::New => "new",
                 crate::archive::Outcome::AlreadyStored => "already_stored",
+                crate::archive::Outcome::Replaced => "replaced",
             });
             Received { status: status::SUCCESS, stored: Some(stored) }
         }

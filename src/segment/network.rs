@@ -1,0 +1,217 @@
+//! The graphs that turn a patch and prompts into logits.
+//!
+//! Families differ here only: `voxtell` encodes the patch once and decodes any number of prompts
+//! from the features, which stay where ONNX Runtime put them; `volume-text` has one graph for both.
+
+use std::ops::Range;
+
+use ndarray::{Array3, ArrayD, Axis};
+
+use super::SegmentError;
+use super::words::{Words, push_modality};
+use crate::runtime::{Graph, Inputs, Port, RuntimeError, Tensor};
+use crate::threads::Cancel;
+
+/// Copies of the finest features that a decoder makes for each prompt, an estimate.
+const FEATURE_COPIES: u64 = 4;
+
+/// The graphs of one backbone.
+pub(super) enum Network {
+    /// Image encoder, prompt decoder, mask decoder.
+    Voxtell { image: Graph, prompt: Graph, mask: Graph },
+    /// One graph.
+    VolumeText {
+        segmenter: Graph,
+        /// The grey patch is repeated this often.
+        channels: usize,
+    },
+}
+
+/// What every patch is asked.
+pub(super) struct Ask<'a> {
+    pub words: &'a Words,
+    /// For graphs that want to know the modality.
+    pub modality_id: Option<i64>,
+    pub cancel: &'a Cancel,
+}
+
+/// Tensors by name, shared rather than copied.
+pub(super) type Features = Vec<(String, Tensor)>;
+
+impl Network {
+    /// Whether a graph wants to know the modality.
+    pub fn asks_modality(&self) -> bool {
+        match self {
+            Self::Voxtell { .. } => false,
+            Self::VolumeText { segmenter, .. } => segmenter.input("modality_id").is_some(),
+        }
+    }
+
+    /// Checks that every input of the later graphs is an output of an earlier one, and that the
+    /// number of prompts is free or one.
+    ///
+    /// # Errors
+    /// Names graph and input, or graph and number.
+    pub fn check(&self) -> Result<(), SegmentError> {
+        match self {
+            Self::Voxtell { image, prompt, mask } => {
+                check_wiring(prompt, &["text_embedding"], &[image])?;
+                check_wiring(mask, &[], &[image, prompt])?;
+                check_prompts(prompt, prompt.input("text_embedding"), 1)?;
+                check_prompts(mask, mask.output("logits"), 1)
+            }
+            Self::VolumeText { segmenter, .. } => {
+                check_prompts(segmenter, segmenter.input("text_embedding"), 1)?;
+                check_prompts(segmenter, segmenter.input("input_ids"), 0)?;
+                check_prompts(segmenter, segmenter.output("logits"), 1)
+            }
+        }
+    }
+
+    /// How many prompts one run of the decoders may take without its working memory passing
+    /// `bytes`; one when a graph takes no more.
+    pub fn prompts_per_run(&self, bytes: u64) -> usize {
+        let is_fixed = |port: Option<&Port>, axis: usize| {
+            port.is_some_and(|port| port.dims.get(axis).is_some_and(Option::is_some))
+        };
+        let (fixed, finest) = match self {
+            Self::Voxtell { image, prompt, mask } => (
+                is_fixed(prompt.input("text_embedding"), 1) || is_fixed(mask.output("logits"), 1),
+                image.outputs().iter().map(bytes_of).max().unwrap_or(0),
+            ),
+            Self::VolumeText { segmenter, .. } => (
+                is_fixed(segmenter.input("text_embedding"), 1)
+                    || is_fixed(segmenter.input("input_ids"), 0)
+                    || is_fixed(segmenter.output("logits"), 1),
+                segmenter.input("image").map_or(0, bytes_of),
+            ),
+        };
+        let per_prompt = finest.saturating_mul(FEATURE_COPIES).max(1);
+        if fixed { 1 } else { usize::try_from(bytes / per_prompt).unwrap_or(usize::MAX).max(1) }
+    }
+
+    /// What the decoders need of a patch `[z, y, x]`, kept where ONNX Runtime put it.
+    ///
+    /// # Errors
+    /// When stopped or the graph fails.
+    pub fn encode(&self, patch: Array3<f32>, cancel: &Cancel) -> Result<Features, SegmentError> {
+        let patch = patch.insert_axis(Axis(0)).insert_axis(Axis(0)).into_dyn();
+        match self {
+            Self::Voxtell { image, .. } => {
+                keep_all(image, Inputs::new().with("image", Tensor::F32(patch)), cancel)
+            }
+            Self::VolumeText { channels: 1, .. } => {
+                Ok(vec![("image".to_owned(), Tensor::F32(patch))])
+            }
+            Self::VolumeText { channels, .. } => {
+                let mut shape = patch.shape().to_vec();
+                shape[1] = *channels;
+                let repeated = patch.broadcast(shape).expect("one channel repeats").to_owned();
+                Ok(vec![("image".to_owned(), Tensor::F32(repeated))])
+            }
+        }
+    }
+
+    /// Logits `[1, prompt, z, y, x]` of some prompts.
+    ///
+    /// # Errors
+    /// When stopped, a graph fails, or the logits have another shape.
+    pub fn decode(
+        &self,
+        features: &Features,
+        ask: &Ask<'_>,
+        prompts: Range<usize>,
+    ) -> Result<ArrayD<f32>, SegmentError> {
+        let count = prompts.len();
+        let words = ask.words.some(prompts);
+        let cancel = ask.cancel;
+        match self {
+            Self::Voxtell { prompt, mask, .. } => {
+                let mut inputs = wire(prompt, &[features]);
+                words.into_inputs(&mut inputs);
+                let mask_embeddings = keep_all(prompt, inputs, cancel)?;
+                logits(mask, wire(mask, &[&mask_embeddings, features]), count, cancel)
+            }
+            Self::VolumeText { segmenter, .. } => {
+                let mut inputs = wire(segmenter, &[features]);
+                words.into_inputs(&mut inputs);
+                push_modality(segmenter, ask.modality_id, &mut inputs);
+                logits(segmenter, inputs, count, cancel)
+            }
+        }
+    }
+}
+
+/// Runs the last graph; its logits were held against the manifest but for the number of prompts.
+fn logits(
+    graph: &Graph,
+    inputs: Inputs,
+    count: usize,
+    cancel: &Cancel,
+) -> Result<ArrayD<f32>, SegmentError> {
+    let logits = graph.run(inputs, cancel)?.take_f32("logits")?;
+    let mut expected = logits.shape().to_vec();
+    if let Some(prompts) = expected.get_mut(1) {
+        *prompts = count;
+    }
+    if logits.shape() != expected {
+        let (graph, found) = (graph.name().to_owned(), logits.shape().to_vec());
+        return Err(SegmentError::OutputShape { graph, output: "logits", found, expected });
+    }
+    Ok(logits)
+}
+
+/// Runs a graph and keeps all it gives where ONNX Runtime put it.
+pub(super) fn keep_all(
+    graph: &Graph,
+    inputs: Inputs,
+    cancel: &Cancel,
+) -> Result<Features, SegmentError> {
+    let names: Vec<&str> = graph.outputs().iter().map(|port| port.name.as_str()).collect();
+    Ok(graph.run_keeping(inputs, &names, cancel)?.take_all(""))
+}
+
+/// The inputs of `graph` that tensors of graphs before it feed; the first of a name wins.
+pub(super) fn wire(graph: &Graph, given: &[&Features]) -> Inputs {
+    let mut inputs = Inputs::new();
+    for port in graph.inputs() {
+        let mut all = given.iter().copied().flatten();
+        if let Some((name, tensor)) = all.find(|(name, _)| *name == port.name) {
+            inputs.push(name.clone(), tensor.clone());
+        }
+    }
+    inputs
+}
+
+/// Every input of `graph` that the host does not feed itself must come from a graph before it.
+pub(super) fn check_wiring(
+    graph: &Graph,
+    fed: &[&str],
+    before: &[&Graph],
+) -> Result<(), SegmentError> {
+    let given = |name: &str| before.iter().any(|graph| graph.output(name).is_some());
+    match graph.inputs().iter().find(|p| !fed.contains(&p.name.as_str()) && !given(&p.name)) {
+        Some(port) => {
+            Err(SegmentError::Unwired { graph: graph.name().to_owned(), input: port.name.clone() })
+        }
+        None => Ok(()),
+    }
+}
+
+fn check_prompts(graph: &Graph, port: Option<&Port>, axis: usize) -> Result<(), SegmentError> {
+    let found = port.and_then(|port| Some((port, port.dims.get(axis).copied().flatten()?)));
+    match found {
+        Some((port, count)) if count != 1 => Err(RuntimeError::GraphDiffers {
+            path: graph.path().to_owned(),
+            expected: format!("any number of prompts, or one, along axis {axis} of {}", port.name),
+            found: format!("{count} prompts"),
+        }
+        .into()),
+        _ => Ok(()),
+    }
+}
+
+/// Bytes of a tensor in single precision; free axes count as one.
+fn bytes_of(port: &Port) -> u64 {
+    port.dims.iter().fold(4, |bytes, dim| bytes.saturating_mul(dim.unwrap_or(1) as u64))
+}

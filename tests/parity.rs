@@ -1,0 +1,5 @@
+//! Our hosts against the original implementations, on toy instances of the original classes.
+//!
+//! `tests/data/parity/README.md` says how the fixtures came about.
+
+mod reasoner;
