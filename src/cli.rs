@@ -8,6 +8,7 @@ mod doctor;
 mod eval;
 mod evolve;
 mod models;
+mod pacs;
 mod progress;
 mod segment;
 mod serve;
@@ -51,6 +52,9 @@ enum Command {
     /// Looks into the bank of skills and changes it.
     #[command(subcommand)]
     Bank(bank::Bank),
+    /// Lists or asks the other nodes of the configuration.
+    #[command(subcommand)]
+    Pacs(pacs::Pacs),
     /// Measures the models on a suite and writes the paper's tables.
     Eval(eval::Eval),
     /// Makes and reviews training traces from a suite.
@@ -106,6 +110,7 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<Ended> {
         Command::Models(models) => models.run(&config),
         Command::Evolve(evolve) => evolve.run(&config),
         Command::Bank(bank) => bank.run(&config),
+        Command::Pacs(pacs) => pacs.run(&config),
         Command::Eval(eval) => eval.run(&config),
         Command::Suite(suite) => suite.run(&config),
         Command::Trace(trace) => trace.run(&config),

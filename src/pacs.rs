@@ -16,6 +16,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
@@ -28,6 +29,8 @@ use crate::threads::{Cancel, Progress};
 
 /// Instances that are parsed at the same time: each may need its own size in memory.
 const STORES_AT_ONCE: usize = 2;
+/// An archive may have to load a series from slow storage before it answers.
+const SLOW_STORAGE: Duration = Duration::from_secs(300);
 /// Threads for associations and requests; nearly all they do is wait.
 const THREAD_COUNT: usize = 2;
 
@@ -478,6 +481,16 @@ impl Drop for Awaited {
         if let Some(count) = awaited.get_mut(&self.node) {
             *count -= 1;
         }
+    }
+}
+
+/// Ends when somebody cancels, or the deadline passes.
+async fn stopped(cancel: &Cancel) -> PacsError {
+    loop {
+        if let Err(stopped) = cancel.check() {
+            return stopped.into();
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

@@ -359,7 +359,11 @@ async fn work_item_for_us_becomes_an_order_whose_result_it_references() {
     let path = create(&server, &item).await;
     let done = until(&server, &path, "COMPLETED").await;
     let performed = &done["00741216"]["Value"][0];
-    let output = &performed["00404033"]["Value"][0];
+    let outputs = performed["00404033"]["Value"].as_array().unwrap();
+    assert_eq!(outputs.len(), 2, "SEG and report: {performed:#}");
+    let report = &outputs[1]["00081199"]["Value"][0]["00081150"]["Value"][0];
+    assert!(report.as_str().unwrap().starts_with("1.2.840.10008.5.1.4.1.1.88."), "{report}");
+    let output = &outputs[0];
     assert_eq!(output["0020000D"]["Value"][0], study, "{performed:#}");
     let (_, orders) = server.get_json("/api/v1/orders").await;
     assert_eq!(orders["total"], 1);

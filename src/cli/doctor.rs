@@ -45,6 +45,7 @@ pub(super) fn run(config: &Config) -> anyhow::Result<Ended> {
     for name in bundles.into_iter().take(if bundles[0] == bundles[1] { 1 } else { 2 }) {
         lines.push(Line::of("bundle", bundle(&config.models.folder.join(name))));
     }
+    lines.extend(nodes(config));
     lines.push(Line::of("storage", storage(&config.storage.path)));
     for line in &lines {
         println!("{} {:13} {}", if line.good { "ok  " } else { "LACK" }, line.what, line.found);
@@ -96,6 +97,21 @@ fn bundle(folder: &Path) -> Result<String, String> {
         size_bytes as f64 / 1e6,
         bundle.vocabulary().concepts.len()
     ))
+}
+
+/// One line per configured node.
+fn nodes(config: &Config) -> Vec<Line> {
+    let (nodes, _folder) = match super::pacs::open(config) {
+        Ok(opened) => opened,
+        Err(error) => return vec![Line::bad("nodes", format!("{error:#}"))],
+    };
+    let names = nodes.nodes().into_iter().map(|node| node.name);
+    names
+        .map(|name| match super::pacs::echo(&nodes, &name) {
+            Ok(found) => Line::good("node", format!("{name} {found}")),
+            Err(error) => Line::bad("node", format!("{error:#}")),
+        })
+        .collect()
 }
 
 fn storage(path: &Path) -> Result<String, String> {

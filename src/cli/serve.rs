@@ -20,6 +20,10 @@ pub(super) fn run(config: Config) -> anyhow::Result<Ended> {
         let address = listener.local_addr()?;
         tracing::info!(%address, "Serving on http://{address}");
         eprintln!("SEER serves on http://{address}  (API page: http://{address}/api)");
+        if let Some(address) = app.pacs.address() {
+            let title = &app.config.pacs.ae_title;
+            eprintln!("DICOM associations: {title} on {address}");
+        }
         let (orders, evolution) = (app.orders.clone(), app.evolution.clone());
         let retention = tokio::spawn(http::keep_retention(app.clone()));
         let served = http::serve(app, listener, stop_signal()).await;

@@ -21,7 +21,7 @@ use crate::archive::Scope;
 use crate::dicom::{SeriesUid, SopInstanceUid};
 use crate::error::Kind;
 use crate::pacs::{Pacs, PacsError};
-use crate::telemetry::error_chain;
+use crate::telemetry::{error_chain, metrics};
 use crate::threads::LaneError;
 
 /// Deliveries at the same time, each to another node.
@@ -222,6 +222,7 @@ impl Shared {
         } else {
             info!(node, attempt_count = tried, "Delivered a result to {node}");
         }
+        metrics::delivery_tried(outcome.state.word());
         self.store.note_delivery(&outcome, now)
     }
 }

@@ -21,7 +21,7 @@ use super::walk::WalkError;
 use super::{NewOrder, Order, OrderError, OrderFailure, OrderState, Orders, Step};
 use crate::error::Kind;
 use crate::pacs::{Pacs, PacsError, Wanted};
-use crate::telemetry::error_chain;
+use crate::telemetry::{error_chain, metrics};
 use crate::threads::{Cancel, LaneError, Progress};
 
 /// Fetches at the same time.
@@ -121,6 +121,7 @@ impl Shared {
             Ok(fetched) => {
                 let (node, instance_count) = (fetched.node, fetched.instance_count);
                 info!(node, instance_count, "Fetched {instance_count} instances from {node}");
+                metrics::fetch_tried("done");
                 self.store.fetched(id, self.clock.now())
             }
             Err(error) => self.note_failed_fetch(pacs, order, error),
@@ -150,8 +151,10 @@ impl Shared {
             let wait = wait_before(tried, settings);
             // The sentence may name UIDs; it is with the order, not in the log.
             warn!(error.kind = kind.word(), attempt_count = tried, "Fetching failed; trying again");
+            metrics::fetch_tried("waiting");
             return self.store.fetch_later(order.id, &failure, now + wait, now);
         }
+        metrics::fetch_tried("failed");
         let mut order = self.conclude(order, Err(WalkError::Fetch(error)));
         if order.state == OrderState::Failed {
             order.error = Some(failure);

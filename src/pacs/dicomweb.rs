@@ -4,14 +4,15 @@ mod multipart;
 mod store;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::TryStreamExt;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Map, Value};
 use tokio::io::{AsyncWriteExt, BufWriter};
 
-use super::{PacsError, RemoteSeries, Shared, same_data_set};
+use super::{PacsError, RemoteSeries, SLOW_STORAGE, Shared, same_data_set, stopped};
 use crate::archive::ArchiveError;
 use crate::config::DicomwebNode;
 use crate::dicom::{SeriesUid, StudyUid};
@@ -59,7 +60,8 @@ async fn get(
     operation: &'static str,
 ) -> Result<Response, PacsError> {
     let request = shared.client.get(url(node, path)).header(ACCEPT, accept);
-    let response = authorized(node, request).send().await.map_err(|error| http(node, error))?;
+    let waited = SLOW_STORAGE.max(shared.settings.idle_timeout());
+    let response = within(node, waited, authorized(node, request).send()).await?;
     let status = response.status();
     match status.is_success() {
         true => Ok(response),
@@ -67,6 +69,22 @@ async fn get(
             node: node.name.clone(),
             operation,
             status: status.as_u16(),
+        }),
+    }
+}
+
+/// Waits for a node, but not for ever.
+async fn within<T>(
+    node: &DicomwebNode,
+    limit: Duration,
+    answer: impl Future<Output = Result<T, reqwest::Error>>,
+) -> Result<T, PacsError> {
+    match tokio::time::timeout(limit, answer).await {
+        Ok(answer) => answer.map_err(|error| http(node, error)),
+        Err(_) => Err(PacsError::Silent {
+            node: node.name.clone(),
+            doing: "answering a request",
+            seconds: limit.as_secs(),
         }),
     }
 }
@@ -111,7 +129,7 @@ async fn search(
     path: &str,
 ) -> Result<Vec<Map<String, Value>>, PacsError> {
     let response = get(shared, node, path, DICOM_JSON, "QIDO-RS").await?;
-    let bytes = body(node, response).await?;
+    let bytes = body(shared, node, response).await?;
     if bytes.is_empty() {
         // 204 is what PS3.18 used to say for no match.
         return Ok(Vec::new());
@@ -120,11 +138,15 @@ async fn search(
 }
 
 /// Reads a small body whole.
-async fn body(node: &DicomwebNode, response: Response) -> Result<Vec<u8>, PacsError> {
+async fn body(
+    shared: &Shared,
+    node: &DicomwebNode,
+    response: Response,
+) -> Result<Vec<u8>, PacsError> {
     let mut bytes = Vec::new();
     let mut chunks = response.bytes_stream();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|error| http(node, error))?;
+    let idle = shared.settings.idle_timeout();
+    while let Some(chunk) = within(node, idle, chunks.try_next()).await? {
         if bytes.len() + chunk.len() > JSON_BYTES_MAX {
             return Err(protocol(node, format!("an answer larger than {JSON_BYTES_MAX} bytes")));
         }
@@ -158,18 +180,38 @@ pub(super) async fn retrieve(
     cancel: &Cancel,
     progress: &Progress,
 ) -> Result<(), PacsError> {
+    // What is half received when somebody cancels goes away with its file.
+    tokio::select! {
+        retrieved = receive(shared, node, study, listed, progress) => retrieved,
+        stopped = stopped(cancel) => Err(stopped),
+    }
+}
+
+async fn receive(
+    shared: &Arc<Shared>,
+    node: &DicomwebNode,
+    study: &StudyUid,
+    listed: &RemoteSeries,
+    progress: &Progress,
+) -> Result<(), PacsError> {
     let path = format!("studies/{study}/series/{}", listed.series);
     let response = get(shared, node, &path, DICOM_PARTS, "WADO-RS").await?;
     let content_type = response.headers().get(CONTENT_TYPE);
     let content_type = content_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
     let boundary = multipart::boundary(content_type)
         .ok_or_else(|| protocol(node, "a series that is not multipart/related"))?;
-    let chunks = response.bytes_stream().map_err(|error| error.without_url());
-    let mut parts = Parts::new(chunks, &boundary);
-    let broken = |error: multipart::Broken| protocol(node, error.to_string());
+    let mut parts = Parts::new(response.bytes_stream(), &boundary, shared.settings.idle_timeout());
+    let broken = |error: multipart::Broken| match error {
+        multipart::Broken::EndlessHead => protocol(node, error.to_string()),
+        multipart::Broken::BreaksOff => {
+            PacsError::Aborted { node: node.name.clone(), doing: "sending a series" }
+        }
+        multipart::Broken::Silent { seconds } => {
+            PacsError::Silent { node: node.name.clone(), doing: "sending a series", seconds }
+        }
+    };
     let mut count = 0;
     while let Some(mut part) = parts.next().await.map_err(broken)? {
-        cancel.check()?;
         let archive = shared.archive.clone();
         let spooled = run_blocking(move || archive.spool()).await??;
         let disk = |source| PacsError::Io { doing: "write an instance", source };

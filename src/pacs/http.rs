@@ -29,7 +29,6 @@ pub(super) fn client(settings: &PacsSettings) -> Result<reqwest::Client, PacsErr
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .connect_timeout(settings.connect_timeout())
-        .read_timeout(settings.idle_timeout())
         // A node that moved is a matter for the configuration; credentials never follow.
         .redirect(reqwest::redirect::Policy::none())
         .user_agent(concat!("seer/", env!("CARGO_PKG_VERSION")))

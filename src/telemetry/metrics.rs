@@ -22,6 +22,8 @@ const ORDERS_RUNNING: &str = "seer_orders_running_count";
 const TOKENS: &str = "seer_reasoner_tokens_total";
 const PATCHES: &str = "seer_backbone_patches_total";
 const BUNDLE: &str = "seer_bundle_info";
+const FETCHES: &str = "seer_fetches_total";
+const DELIVERIES: &str = "seer_deliveries_total";
 const BANK_SKILLS: &str = "seer_bank_skills_count";
 const BANK_EPISODES: &str = "seer_bank_episodes_count";
 const BANK_FREQUENCY: &str = "seer_bank_tag_retrieval_frequency_ratio";
@@ -64,6 +66,8 @@ fn describe() {
     describe_gauge!(ORDERS_RUNNING, "Orders that are worked on");
     describe_counter!(TOKENS, "Tokens by the reasoner, by kind: prompt or written");
     describe_counter!(PATCHES, "Patches that the backbone encoded");
+    describe_counter!(FETCHES, "Attempts to fetch a study, by outcome: done, waiting or failed");
+    describe_counter!(DELIVERIES, "Attempts to deliver, by state: delivered, waiting or failed");
     describe_gauge!(BUNDLE, "1 for each loaded bundle, by name, version and provider");
     describe_gauge!(BANK_SKILLS, "Skills of the active round that may be offered");
     describe_gauge!(BANK_EPISODES, "Episodes in the evidence log, by kind: all or rewarded");
@@ -119,6 +123,16 @@ pub fn trace_written(prompt_token_count: usize, token_count: usize) {
 /// Counts encoded patches.
 pub fn patches_encoded(count: usize) {
     counter!(PATCHES).increment(count as u64);
+}
+
+/// Counts an attempt to fetch a study: `done`, `waiting` for another, or `failed`.
+pub fn fetch_tried(outcome: &'static str) {
+    counter!(FETCHES, "outcome" => outcome).increment(1);
+}
+
+/// Counts an attempt to deliver a result, by the state it left the delivery in.
+pub fn delivery_tried(state: &'static str) {
+    counter!(DELIVERIES, "state" => state).increment(1);
 }
 
 /// Shows a loaded bundle.

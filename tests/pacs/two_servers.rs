@@ -192,3 +192,68 @@ async fn dimse_between_two_of_ours_echoes_and_stores() {
     let (_, nodes) = sender.get_json("/api/v1/nodes").await;
     assert_eq!(nodes["nodes"][0]["name"], "receiver", "{nodes}");
 }
+
+#[tokio::test]
+async fn a_result_waits_for_its_node_across_a_restart_and_arrives_once() {
+    let gone = peers::free_port();
+    let folder = tempfile::tempdir().unwrap();
+    let config = |path: &std::path::Path| {
+        let mut config = Config::default();
+        config.storage.path = path.to_owned();
+        config.pacs.retry_seconds = 1;
+        config.pacs.retry_seconds_max = 1;
+        let url = format!("http://127.0.0.1:{gone}/dicom-web");
+        config.pacs.dicomweb = vec![dicomweb("archive", &url)];
+        config
+    };
+    let new = |study| seer::orders::NewOrder {
+        study_uid: study,
+        series_uid: None,
+        text: "left hippocampus".into(),
+        priority: 0,
+        idempotency_key: None,
+        drop_empty_frames: true,
+        outputs: Default::default(),
+        routing: seer::orders::Routing { source: None, deliver_to: vec!["archive".into()] },
+    };
+    let app = seer::app::App::with_engine(config(folder.path()), Some(engine())).unwrap();
+    let mut study = None;
+    for file in sample_study() {
+        study = Some(app.archive.store_file(&file).unwrap().identity.study);
+    }
+    let study = study.unwrap();
+    let seer::orders::Created::New(order) = app.orders.create(new(study.clone())).unwrap() else {
+        panic!("it is new");
+    };
+    let delivery = async |app: &seer::app::App, what: fn(&seer::orders::Delivery) -> bool| {
+        for _ in 0..1200 {
+            let order = app.orders.get(order.id).unwrap();
+            if order.deliveries.first().is_some_and(what) {
+                return order;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("{:?}", app.orders.get(order.id).unwrap());
+    };
+    let waiting = delivery(&app, |delivery| delivery.attempt_count >= 2).await;
+    assert_eq!(waiting.state, seer::orders::OrderState::Completed);
+    let tried = &waiting.deliveries[0];
+    assert_eq!(tried.state, seer::orders::DeliveryState::Waiting);
+    assert!(tried.next_at.is_some() && tried.error.is_some(), "{tried:?}");
+    app.orders.stop();
+    drop(app);
+    let archive = Server::with(|_| {}, None).await;
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", gone)).await.unwrap();
+    tokio::spawn(seer::http::serve(archive.app.clone(), listener, std::future::pending()));
+    let app = loop {
+        match seer::app::App::with_engine(config(folder.path()), None) {
+            Ok(app) => break app,
+            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
+        }
+    };
+    let done =
+        delivery(&app, |delivery| delivery.state == seer::orders::DeliveryState::Delivered).await;
+    assert!(done.deliveries[0].attempt_count >= 3, "{:?}", done.deliveries);
+    assert_eq!(count(&archive, study.as_str()).await, 1, "the segmentation, once");
+    app.orders.stop();
+}

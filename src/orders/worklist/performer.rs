@@ -199,6 +199,7 @@ impl Performer {
             // No header can hold this separator, so no client's key is the same.
             idempotency_key: Some(format!("workitem\u{1f}{}", item.uid)),
             drop_empty_frames: false,
+            // IHE AI Results (AIR) has its measurements in a report, which refers to the SEG.
             outputs: Outputs { structured_report: true, ..Outputs::default() },
             routing: self.read_routing(attributes, &inputs),
         })

@@ -1,5 +1,7 @@
 //! Reading `multipart/related` bodies (RFC 2046 §5.1, RFC 2387) in bounded memory.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 
@@ -13,6 +15,8 @@ const BOUNDARY_LENGTH_MAX: usize = 200;
 pub(super) enum Broken {
     #[error("a multipart body that breaks off")]
     BreaksOff,
+    #[error("nothing of a multipart body for {seconds} seconds")]
+    Silent { seconds: u64 },
     #[error("a part with more than {HEAD_BYTES_MAX} bytes of headers")]
     EndlessHead,
 }
@@ -36,6 +40,7 @@ pub(super) struct Parts<S> {
     buffer: BytesMut,
     delimiter: Vec<u8>,
     ended: bool,
+    idle: Duration,
 }
 
 /// A part whose content is being read.
@@ -47,11 +52,12 @@ impl<S, E> Parts<S>
 where
     S: Stream<Item = Result<Bytes, E>> + Unpin,
 {
-    pub(super) fn new(chunks: S, boundary: &str) -> Self {
+    /// `idle` is how long the sender may be silent.
+    pub(super) fn new(chunks: S, boundary: &str, idle: Duration) -> Self {
         // The first boundary may stand at the very start; a line end in front makes all alike.
         let buffer = BytesMut::from(&b"\r\n"[..]);
         let delimiter = format!("\r\n--{boundary}").into_bytes();
-        Self { chunks, buffer, delimiter, ended: false }
+        Self { chunks, buffer, delimiter, ended: false, idle }
     }
 
     /// The next part, with its headers passed over; none after the last boundary. What is left of
@@ -121,11 +127,14 @@ where
     }
 
     async fn fill(&mut self) -> Result<(), Broken> {
-        match self.chunks.next().await {
-            Some(Ok(chunk)) => self.buffer.extend_from_slice(&chunk),
-            Some(Err(_)) | None => return Err(Broken::BreaksOff),
+        match tokio::time::timeout(self.idle, self.chunks.next()).await {
+            Ok(Some(Ok(chunk))) => {
+                self.buffer.extend_from_slice(&chunk);
+                Ok(())
+            }
+            Ok(Some(Err(_)) | None) => Err(Broken::BreaksOff),
+            Err(_) => Err(Broken::Silent { seconds: self.idle.as_secs() }),
         }
-        Ok(())
     }
 }
 
@@ -150,7 +159,7 @@ mod tests {
     async fn read(body: &[u8], chunk: usize) -> Result<Vec<Vec<u8>>, Broken> {
         let chunks: Vec<Result<Bytes, ()>> =
             body.chunks(chunk).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
-        let mut parts = Parts::new(futures_util::stream::iter(chunks), "b");
+        let mut parts = Parts::new(futures_util::stream::iter(chunks), "b", Duration::from_secs(5));
         let mut all = Vec::new();
         while let Some(mut part) = parts.next().await? {
             let mut content = Vec::new();

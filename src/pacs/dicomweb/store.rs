@@ -1,5 +1,7 @@
 //! Sending instances to a DICOMweb node (STOW-RS, PS3.18 §10.5).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use reqwest::StatusCode;
@@ -7,13 +9,16 @@ use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use serde_json::Value;
 use tokio_util::io::ReaderStream;
 
-use super::{DICOM_JSON, authorized, body, http, url};
+use super::{DICOM_JSON, authorized, body, url, within};
 use crate::config::DicomwebNode;
-use crate::pacs::{Outgoing, PacsError, Shared};
+use crate::pacs::{Outgoing, PacsError, SLOW_STORAGE, Shared};
 
 /// Failure Reason (0008,1197) of an instance that the node has already: Duplicate SOP Instance
 /// (PS3.7 §C.5.8), and what Microsoft's server says instead.
 const HAS_ALREADY: [u64; 2] = [0x0111, 45070];
+
+/// A node that takes less is given up.
+const SLOWEST_BYTES_PER_SECOND: u64 = 64 << 10;
 
 /// Sends instances in one request, one file in memory at a time. Sending one again does no harm.
 ///
@@ -39,9 +44,10 @@ pub(in crate::pacs) async fn send(
         // Some servers take no chunked bodies.
         .header(CONTENT_LENGTH, size + tail.len() as u64)
         .body(reqwest::Body::wrap_stream(parts(instances.to_vec(), head, tail)));
-    let response = authorized(node, request).send().await.map_err(|error| http(node, error))?;
+    let limit = SLOW_STORAGE + Duration::from_secs(size / SLOWEST_BYTES_PER_SECOND);
+    let response = within(node, limit, authorized(node, request).send()).await?;
     let status = response.status();
-    let bytes = body(node, response).await?;
+    let bytes = body(shared, node, response).await?;
     let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     match status {
         StatusCode::OK | StatusCode::CREATED | StatusCode::NO_CONTENT => Ok(()),

@@ -1,7 +1,6 @@
 //! Retrieving a series: C-MOVE to our own port, or C-GET on one association (PS3.4 §C.4.2, §C.4.3).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::{tags, uids};
@@ -15,15 +14,11 @@ use super::sop_classes::RETRIEVED;
 use super::{TRANSFER_SYNTAXES, status};
 use crate::config::{DimseNode, Retrieve};
 use crate::dicom::{SeriesUid, StudyUid};
-use crate::pacs::{PacsError, Shared};
+use crate::pacs::{PacsError, SLOW_STORAGE, Shared, stopped};
 use crate::threads::{Cancel, Progress};
 
 const MOVE: &str = uids::STUDY_ROOT_QUERY_RETRIEVE_INFORMATION_MODEL_MOVE;
 const GET: &str = uids::STUDY_ROOT_QUERY_RETRIEVE_INFORMATION_MODEL_GET;
-
-/// An archive may have to load a series from slow storage, and tells of a C-MOVE's progress only
-/// when an instance is done.
-const SILENCE: Duration = Duration::from_secs(300);
 
 /// Retrieves one series into the archive; every instance that came is durable.
 ///
@@ -63,7 +58,8 @@ pub(in crate::pacs) async fn retrieve(
             (GET, Command::request(field::C_GET_RQ, 1), association)
         }
     };
-    association.allow_silence(SILENCE);
+    // A C-MOVE's progress is told only when an instance is done.
+    association.allow_silence(SLOW_STORAGE);
     let _awaited = shared.await_from(&node.name);
     let context = association.context_for(sop_class)?;
     let request = request
@@ -93,7 +89,7 @@ async fn follow(
         cancel.check()?;
         let next = tokio::select! {
             next = association.next_command() => next?,
-            stopped = stop(cancel) => return Err(stopped),
+            stopped = stopped(cancel) => return Err(stopped),
         };
         let Some((context, command)) = next else {
             return Err(association.protocol("a release where a response belongs"));
@@ -148,15 +144,5 @@ async fn conclude(
         // B000: some sub-operations failed. What is missing is noticed, and asked for again.
         status if status::is_done(status) => Ok(true),
         status => Err(PacsError::Status { node: association.node().to_owned(), operation, status }),
-    }
-}
-
-/// Ends when somebody cancels.
-async fn stop(cancel: &Cancel) -> PacsError {
-    loop {
-        if let Err(stopped) = cancel.check() {
-            return stopped.into();
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
