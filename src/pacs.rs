@@ -21,6 +21,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 pub use error::PacsError;
+pub use http::client as http_client;
 
 use crate::archive::{Archive, ArchiveError, InstanceRecord, Scope};
 use crate::config::{DicomwebNode, DimseNode, PacsSettings};

@@ -117,7 +117,7 @@ impl Build {
             seed: self.seed,
         };
         let client = match (&self.rephrase_url, &self.rephrase_model) {
-            (Some(url), Some(model)) => Some(model::Client::new(url, model)?),
+            (Some(url), Some(model)) => Some(model::Client::new(config, url, model)?),
             (_, _) => None,
         };
         let ask = |task: &trace::RephraseTask| match &client {

@@ -12,7 +12,10 @@ use crate::config::PacsSettings;
 
 /// Builds the client: TLS 1.2 and 1.3 by rustls and ring, trusting the system's certificates and
 /// the configured ones. A system without certificates can still use plain HTTP.
-pub(super) fn client(settings: &PacsSettings) -> Result<reqwest::Client, PacsError> {
+///
+/// # Errors
+/// When a configured certificate cannot be read.
+pub fn client(settings: &PacsSettings) -> Result<reqwest::Client, PacsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     // reqwest looks here when it is asked for a client without a configuration of its own.
     let _ = rustls::crypto::CryptoProvider::install_default((*provider).clone());

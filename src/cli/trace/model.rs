@@ -1,14 +1,17 @@
 //! A language model behind an OpenAI-compatible address, as a second author of wordings.
 //!
 //! It is sent the canonical name of a structure, a style and an invented example; nothing of a
-//! study or a person. Rooms do not dial out (only `pacs` does); this is the command line.
+//! study or a person. `pacs` makes the client, as for every connection
+//! that this program opens.
 
 use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::{Value, json};
 
+use crate::config::Config;
 use crate::eval::trace::RephraseTask;
+use crate::pacs;
 
 /// Longest wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -26,16 +29,13 @@ pub(super) struct Client {
 
 impl Client {
     /// For the base address of an API, for example `http://127.0.0.1:8000/v1`.
-    pub(super) fn new(base: &str, model: &str) -> anyhow::Result<Self> {
+    pub(super) fn new(config: &Config, base: &str, model: &str) -> anyhow::Result<Self> {
         let base = base.trim_end_matches('/');
         anyhow::ensure!(
             base.starts_with("http://") || base.starts_with("https://"),
             "address {base:?} is neither http nor https"
         );
-        let http = reqwest::Client::builder()
-            .timeout(TIMEOUT)
-            .build()
-            .context("cannot make an HTTP client")?;
+        let http = pacs::http_client(&config.pacs)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -71,7 +71,7 @@ impl Client {
                 {"role": "user", "content": prompt(task)},
             ],
         });
-        let mut request = self.http.post(&self.url).json(&body);
+        let mut request = self.http.post(&self.url).timeout(TIMEOUT).json(&body);
         if let Some(key) = &self.key {
             request = request.bearer_auth(key);
         }
