@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use crate::archive::Archive;
+use crate::archive::{Archive, ArchiveSettings};
 use crate::bank::Bank;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dicom::SopInstanceUid;
+use crate::evolve::{Busy, Evolution, EvolutionSettings, ModelHolder};
 use crate::orders::worklist::{Performer, StopPerformer, Worklist};
 use crate::orders::{
     Arrivals, Engine, EngineSettings, OrderParts, Orders, OrdersSettings, SkillPolicy, write_whole,
@@ -42,6 +43,8 @@ pub struct App {
     pub worklist: Worklist,
     /// Performs work items until the last clone is dropped.
     pub performer: Arc<StopPerformer>,
+    /// Rounds of SEER-Loop.
+    pub evolution: Evolution,
     /// The current time.
     pub clock: Clock,
     /// What the configured bundles are, for `/api/v1/models` and readiness.
@@ -65,7 +68,13 @@ impl App {
     pub fn with_engine(config: Config, engine: Option<Arc<Engine>>) -> anyhow::Result<Self> {
         let clock = Clock::system();
         let path = config.storage.path.clone();
-        let archive = Archive::open(&path.join("archive"), config.dicom.limits())
+        let keeps = ArchiveSettings {
+            limits: config.dicom.limits(),
+            quota_bytes: config.storage.quota_bytes,
+            replace_instances: config.storage.replace_instances,
+            clock: clock.clone(),
+        };
+        let archive = Archive::open_with(&path.join("archive"), keeps)
             .with_context(|| format!("cannot open the archive in {}", path.display()))?;
         let bank = Bank::open(&path.join("bank"), config.bank.settings(), clock.clone())
             .with_context(|| format!("cannot open the bank in {}", path.display()))?;
@@ -110,6 +119,7 @@ impl App {
             pacs: Some(pacs.clone()),
             arrivals: Some(arrivals.clone()),
         };
+        let holder = engine.clone().map(|engine| engine as Arc<dyn ModelHolder>);
         let orders = Orders::open(settings, parts, engine)
             .with_context(|| format!("cannot open the order queue in {}", path.display()))?;
         let performer = Performer {
@@ -120,6 +130,7 @@ impl App {
             base_url: config.http.public_base_url.clone(),
         };
         let performer = performer.start().context("cannot start the worklist's performer")?;
+        let evolution = open_evolution(&config, &bank, &orders, &clock, holder)?;
         let config = Arc::new(config);
         Ok(Self {
             config,
@@ -130,9 +141,37 @@ impl App {
             arrivals,
             worklist,
             performer,
+            evolution,
             clock,
             models,
         })
+    }
+}
+
+/// Opens the list of evolution rounds; their rollouts give way to orders that wait or run.
+fn open_evolution(
+    config: &Config,
+    bank: &Bank,
+    orders: &Orders,
+    clock: &Clock,
+    models: Option<Arc<dyn ModelHolder>>,
+) -> anyhow::Result<Evolution> {
+    let path = config.storage.path.join("evolution");
+    let orders = orders.clone();
+    let busy: Busy =
+        Arc::new(move || orders.depth().is_ok_and(|(waiting, running)| waiting + running > 0));
+    Evolution::open(evolution_settings(config), bank.clone(), models, Some(busy), clock.clone())
+        .with_context(|| format!("cannot open the evolution rounds in {}", path.display()))
+}
+
+/// Where evolution rounds are kept and what they may use.
+pub fn evolution_settings(config: &Config) -> EvolutionSettings {
+    EvolutionSettings {
+        path: config.storage.path.join("evolution"),
+        suites: config.evolution.suites.clone(),
+        queue_length: config.evolution.queue_length,
+        patience: config.evolution.patience(),
+        limits: config.dicom.limits(),
     }
 }
 

@@ -20,6 +20,7 @@ mod delete;
 mod files;
 mod frames;
 mod index;
+mod listeners;
 mod metadata;
 mod metadata_cache;
 mod names;
@@ -38,6 +39,7 @@ pub use attributes::{Attribute, Level, json_key, tag_named};
 pub use bulk::{Bulk, BulkSource};
 pub use delete::Deleted;
 pub use frames::StoredFrames;
+pub use listeners::Listener;
 pub use read::{InstanceRecord, Scope, SeriesRecord};
 pub use search::{Condition, Include, Query};
 
@@ -55,6 +57,7 @@ struct Inner {
     files: Files,
     index: Index,
     settings: ArchiveSettings,
+    listeners: listeners::Listeners,
     /// Bytes of all instances.
     used_bytes: AtomicU64,
     /// Instances that wait for the next commit.
@@ -133,6 +136,7 @@ impl Archive {
             files,
             index,
             settings,
+            listeners: listeners::Listeners::default(),
             used_bytes: AtomicU64::new(0),
             waiting: Mutex::default(),
             _lock: lock,

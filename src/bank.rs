@@ -71,8 +71,11 @@ use crate::clock::Clock;
 use crate::telemetry;
 use change::{Change, Entry};
 use gain::{Entry as TallyEntry, Tally};
-use journal::Journal;
+use journal::{Journal, RoundFiles};
 use store::Store;
+
+/// Most skills whose gain Prometheus is shown: each is three series.
+const SHOWN_GAINS_MAX: usize = 200;
 
 /// Settings of a bank.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -91,6 +94,7 @@ struct Inner {
     store: Store,
     /// Whoever changes the bank holds it, so that sequence, journal and database stay in step.
     journal: Mutex<Journal>,
+    round_files: RoundFiles,
     live: RwLock<Live>,
     encoder: RwLock<Option<Arc<dyn PhraseEncoder>>>,
     folder: PathBuf,
@@ -118,7 +122,6 @@ impl Bank {
         if bank.0.store.active()?.is_none() {
             bank.begin()?;
         }
-        bank.show();
         Ok(bank)
     }
 
@@ -318,6 +321,33 @@ impl Bank {
         live.frequency.metrics(&live.active, &live.retired)
     }
 
+    /// Shows the figures to Prometheus: sizes, counts by tag, and the gain of the skills of the
+    /// active round that have an interval, those with most evidence first.
+    pub fn show_metrics(&self) {
+        let figures = self.metrics();
+        telemetry::metrics::bank_active(figures.active_round, figures.skill_count);
+        telemetry::metrics::bank_episodes(figures.episode_count, figures.rewarded_count);
+        for (tag, figures) in &figures.tags {
+            let counts = figures.counts;
+            let counts = [
+                ("offered", counts.offered),
+                ("withheld", counts.withheld),
+                ("named", counts.named),
+                ("helped", counts.helped),
+            ];
+            telemetry::metrics::bank_tag(tag, figures.retrieval_frequency, counts);
+        }
+        let active = self.active();
+        let gains = active.skills.iter().map(|skill| (skill, self.gain(skill)));
+        let mut known: Vec<_> = gains.filter(|(_, gain)| gain.interval.is_some()).collect();
+        known.sort_by_key(|(_, gain)| std::cmp::Reverse(gain.n_with + gain.n_without));
+        for (skill, gain) in known.into_iter().take(SHOWN_GAINS_MAX) {
+            if let (Some(delta), Some(interval)) = (gain.delta, gain.interval) {
+                telemetry::metrics::bank_gain(skill.id.as_str(), delta, interval);
+            }
+        }
+    }
+
     // Changing
 
     /// Publishes a round; it is durable and immutable once this answers, and not yet active.
@@ -355,7 +385,7 @@ impl Bank {
             note: draft.note,
             retired,
             skill_count: skills.len() as u64,
-            sha256: journal.write_round(number, &skills)?,
+            sha256: self.0.round_files.write(number, &skills)?,
             published_at: self.0.clock.now(),
         };
         self.0.store.keep_skills(number, skills.iter().cloned())?;
@@ -391,8 +421,6 @@ impl Bank {
         round.skills.prepare();
         self.commit(&mut journal, actor, Change::Activate { round: number })?;
         self.live_mut().active = Arc::clone(&round);
-        drop(journal);
-        self.show();
         Ok(round)
     }
 
@@ -430,8 +458,6 @@ impl Bank {
             self.commit(&mut journal, actor, change)?;
             self.live_mut().set_standing(id, standing);
         }
-        drop(journal);
-        self.show();
         Ok(standing)
     }
 
@@ -519,16 +545,13 @@ impl Bank {
             actor: actor.to_owned(),
             change,
         };
+        let before = journal.length();
         journal.append(&entry)?;
-        self.0.store.apply(&entry, journal.length())
-    }
-
-    /// Shows sizes to Prometheus.
-    fn show(&self) {
-        let live = self.live();
-        let skills = live.active.skills.iter();
-        let offered = skills.filter(|skill| !live.retired.contains(&skill.id)).count();
-        telemetry::metrics::bank_active(live.active.number(), offered as u64);
+        if let Err(error) = self.0.store.apply(&entry, journal.length()) {
+            journal.take_back(before)?;
+            return Err(error);
+        }
+        self.0.store.flush()
     }
 }
 

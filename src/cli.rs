@@ -2,9 +2,11 @@
 //!
 //! Exit status: 0 done, 3 refused by the reasoner (record written), 2 usage, 1 failure.
 
+mod bank;
 mod demo;
 mod doctor;
 mod eval;
+mod evolve;
 mod models;
 mod pacs;
 mod progress;
@@ -12,6 +14,7 @@ mod segment;
 mod serve;
 mod setup;
 mod suite;
+mod trace;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -44,16 +47,26 @@ enum Command {
     /// Lists or verifies model bundles.
     #[command(subcommand)]
     Models(models::Models),
+    /// Runs rounds of SEER-Loop on a suite, or simulates many.
+    Evolve(evolve::Evolve),
+    /// Looks into the bank of skills and changes it.
+    #[command(subcommand)]
+    Bank(bank::Bank),
     /// Lists or asks the other nodes of the configuration.
     #[command(subcommand)]
     Pacs(pacs::Pacs),
     /// Measures the models on a suite and writes the paper's tables.
     Eval(eval::Eval),
+    /// Makes and reviews training traces from a suite.
+    #[command(subcommand)]
+    Trace(trace::Trace),
     /// Makes suites of public data sets.
     #[command(subcommand)]
     Suite(suite::Suite),
     /// Prints the OpenAPI document.
     Openapi,
+    /// Prints the DICOM conformance statement.
+    Conformance,
     /// Says what this machine has and lacks.
     Doctor,
 }
@@ -84,6 +97,10 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<Ended> {
         println!("{}", crate::http::openapi_json()?);
         return Ok(Ended::Done);
     }
+    if let Command::Conformance = arguments.command {
+        print!("{}", crate::http::conformance_statement());
+        return Ok(Ended::Done);
+    }
     let config = Config::load(arguments.config.as_deref(), std::env::vars())?;
     match arguments.command {
         Command::Serve => serve::run(config),
@@ -91,10 +108,13 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<Ended> {
         Command::Demo(demo) => demo.run(config),
         Command::Setup(setup) => setup.run(&config),
         Command::Models(models) => models.run(&config),
+        Command::Evolve(evolve) => evolve.run(&config),
+        Command::Bank(bank) => bank.run(&config),
         Command::Pacs(pacs) => pacs.run(&config),
         Command::Eval(eval) => eval.run(&config),
         Command::Suite(suite) => suite.run(&config),
+        Command::Trace(trace) => trace.run(&config),
         Command::Doctor => doctor::run(&config),
-        Command::Openapi => Ok(Ended::Done),
+        Command::Openapi | Command::Conformance => Ok(Ended::Done),
     }
 }

@@ -13,6 +13,7 @@
 //! ```
 
 mod bank;
+mod evolution;
 mod overlay;
 mod pacs;
 mod sections;
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use bank::BankSettings;
+pub use evolution::EvolutionSection;
 pub use pacs::{ArrivalRule, DicomwebNode, DimseNode, PacsSettings, Retrieve};
 pub use sections::{
     ApiKey, AuthSettings, DicomSettings, HttpSettings, LogFormat, ModelSettings, OrderSettings,
@@ -47,18 +49,20 @@ pub struct Config {
     pub dicom: DicomSettings,
     /// The order queue.
     pub orders: OrderSettings,
+    /// Skills that orders are offered.
+    pub bank: BankSettings,
     /// Other nodes.
     pub pacs: PacsSettings,
     /// The UPS-RS worklist.
     pub worklist: WorklistSettings,
-    /// Skills that orders are offered.
-    pub bank: BankSettings,
     /// ONNX Runtime.
     pub runtime: RuntimeSettings,
     /// Which bundles are loaded.
     pub models: ModelSettings,
     /// Overrides of the reasoner bundle's own settings.
     pub reasoner: ReasonerSettings,
+    /// Rounds of SEER-Loop.
+    pub evolution: EvolutionSection,
     /// Logs and metrics.
     pub telemetry: TelemetrySettings,
 }
@@ -93,12 +97,13 @@ impl Config {
             storage: section(&mut table, "storage")?,
             dicom: section(&mut table, "dicom")?,
             orders: section(&mut table, "orders")?,
+            bank: section(&mut table, "bank")?,
             pacs: section(&mut table, "pacs")?,
             worklist: section(&mut table, "worklist")?,
-            bank: section(&mut table, "bank")?,
             runtime: section(&mut table, "runtime")?,
             models: section(&mut table, "models")?,
             reasoner: section(&mut table, "reasoner")?,
+            evolution: section(&mut table, "evolution")?,
             telemetry: section(&mut table, "telemetry")?,
         };
         match table.into_iter().next() {
@@ -117,8 +122,11 @@ impl Config {
         }
         self.check_counts()?;
         self.check_keys()?;
-        self.pacs.check()?;
+        self.evolution.round().check().map_err(|_| {
+            bad("evolution", "a setting out of its range", "within what its comment says")
+        })?;
         self.bank.check()?;
+        self.pacs.check()?;
         for origin in &self.http.cors_origins {
             let plausible = origin == "*" || origin.starts_with("http");
             if !plausible || http::HeaderValue::from_str(origin).is_err() {
@@ -154,6 +162,7 @@ impl Config {
             ("orders.text_size_bytes_max", self.orders.text_size_bytes_max as u64),
             ("orders.deadline_seconds", self.orders.deadline_seconds),
             ("orders.attempt_count_max", u64::from(self.orders.attempt_count_max)),
+            ("evolution.queue_length", self.evolution.queue_length as u64),
         ];
         match counts.into_iter().find(|(_, count)| *count == 0) {
             Some((key, count)) => Err(bad(key, count, "at least 1")),

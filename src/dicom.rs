@@ -31,6 +31,7 @@ mod decode;
 mod detached;
 mod error;
 mod fragments;
+mod from_json;
 mod guard;
 mod jpeg_extended;
 mod jpeg_ls;
@@ -49,6 +50,7 @@ pub use attributes::Attributes;
 pub use colour::RgbFrame;
 pub use detached::FramePlaces;
 pub use error::DicomError;
+pub use from_json::{BulkParts, FindBulk, part10_from_json};
 pub use transcode::{TranscodeError, is_decodable};
 pub use transfer_syntax::{TRANSFER_SYNTAXES, TransferSyntax};
 pub use uid::{SeriesUid, SopInstanceUid, StudyUid};
@@ -205,7 +207,7 @@ pub fn read_identifier(
     limits: &DicomLimits,
 ) -> Result<InMemDicomObject, DicomError> {
     let form = transfer_syntax::data_set_form(transfer_syntax_uid);
-    guard::read_data_set(bytes, 0, form.encoding, limits).map(|read| read.object)
+    guard::read_data_set(bytes, 0, form.encoding, limits).map(|data_set| data_set.object)
 }
 
 fn identify(

@@ -17,6 +17,7 @@
 //! # Ok(()) }
 //! ```
 
+pub mod ask;
 mod error;
 pub mod evaluate;
 pub mod packed;
@@ -27,6 +28,7 @@ pub mod report;
 pub mod runner;
 pub mod scores;
 pub mod suite;
+pub mod trace;
 pub mod words;
 
 pub use error::EvalError;

@@ -5,8 +5,10 @@
 //! become replies.
 
 mod auth;
+mod bank;
 mod dicomweb;
 mod error;
+mod evolution;
 mod extract;
 mod health;
 mod media;
@@ -15,6 +17,7 @@ mod models;
 mod nodes;
 mod orders;
 mod pages;
+mod retention;
 mod upload;
 mod ups;
 
@@ -33,6 +36,9 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::app::App;
 use crate::config::HttpSettings;
 use auth::{ApiKeyScheme, Keys};
+
+pub use dicomweb::conformance_statement;
+pub use retention::keep_retention;
 
 /// Memory that instances on their way into the archive may take together, in units; each needs its
 /// own size about twice while it is parsed.
@@ -84,6 +90,8 @@ impl Server {
         (name = "worklist", description = "UPS-RS (PS3.18 §11)"),
         (name = "nodes", description = "Other nodes, and results on their way to them"),
         (name = "models", description = "What is loaded"),
+        (name = "bank", description = "Skills, their evidence and rounds of them"),
+        (name = "evolution", description = "Rounds of SEER-Loop: practice, harvest, gate, adoption"),
         (name = "operations", description = "Health, metrics and this document"),
     )
 )]
@@ -133,6 +141,8 @@ fn grouped() -> [Group; 3] {
                 .merge(models::routes())
                 .merge(nodes::quick_routes())
                 .merge(ups::quick_routes())
+                .merge(bank::routes())
+                .merge(evolution::quick_routes())
                 .merge(health::guarded_routes()),
             guards: Guards::KeyAndTimeout,
         },
@@ -140,7 +150,8 @@ fn grouped() -> [Group; 3] {
             routes: orders::long_routes()
                 .merge(dicomweb::long_routes())
                 .merge(nodes::long_routes())
-                .merge(ups::long_routes()),
+                .merge(ups::long_routes())
+                .merge(evolution::long_routes()),
             guards: Guards::Key,
         },
     ]

@@ -4,9 +4,12 @@
 //! it is on disk. After a crash, orders that were queued or running start again; the UIDs of
 //! their results derive from the order's id, so running twice never makes two results.
 
+mod corrections;
 mod delivery;
 mod engine;
+mod feedback;
 mod fetch;
+mod labelled;
 mod nifti;
 mod outputs;
 mod pictures;
@@ -23,6 +26,9 @@ pub mod worklist;
 
 pub use delivery::{Delivery, DeliveryQuery, DeliveryState};
 pub use engine::{Engine, EngineError, EngineSettings};
+pub use feedback::{
+    Feedback, FeedbackEntry, FeedbackError, SegmentAgreement, Verdict, VerdictWord,
+};
 pub use fetch::FetchStatus;
 pub use nifti::NiftiLabels;
 pub use outputs::{DocumentKind, Outputs, ResultDocument};
@@ -64,10 +70,10 @@ pub struct NewOrder {
     pub idempotency_key: Option<String>,
     /// Leave frames without any inside pixel out of the SEG.
     pub drop_empty_frames: bool,
-    /// Where the images come from and where the result goes.
-    pub routing: Routing,
     /// How the masks are written and what is wanted beside them.
     pub outputs: Outputs,
+    /// Where the images come from and where the result goes.
+    pub routing: Routing,
 }
 
 /// Where an order stands.

@@ -42,7 +42,7 @@ pub use bundle::Bundle;
 pub use graph::{Element, Graph, Port};
 pub use library::{Runtime, RuntimeSettings};
 pub use manifest::{BackboneManifest, Manifest, ReasonerManifest};
-pub use memory::{MemoryLimits, MemoryPlan};
+pub use memory::{MemoryLimits, MemoryPlan, Reservation};
 pub use provider::{DeviceSettings, Provider};
 pub use tensor::{Held, Inputs, Outputs, Tensor};
 pub use verify::{Check, VerifyReport, verify};
@@ -125,7 +125,9 @@ pub enum RuntimeError {
     },
     /// A part of a bundle needs more memory than there is.
     #[error(
-        "bundle {bundle}'s {part} needs {needed} of {place} memory ({plan}), but {available} are available"
+        "bundle {bundle}'s {part} needs {} of {place} memory ({plan}), but {} are available",
+        memory::shown(plan.total_bytes()),
+        memory::shown(*available_bytes)
     )]
     TooLarge {
         /// The bundle's name.
@@ -134,12 +136,10 @@ pub enum RuntimeError {
         part: &'static str,
         /// `host` or `device`.
         place: &'static str,
-        /// The sum, with its unit.
-        needed: String,
-        /// What it consists of.
-        plan: String,
-        /// What there is, with its unit.
-        available: String,
+        /// What it would take.
+        plan: Box<MemoryPlan>,
+        /// What there is.
+        available_bytes: u64,
     },
     /// A bundle lacks the part asked of it.
     #[error("bundle {bundle} has no [{part}]")]

@@ -50,7 +50,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::runtime::manifest::{Average, VolumePreprocessing};
-use crate::runtime::{Bundle, Runtime};
+use crate::runtime::{Bundle, Reservation, Runtime};
 use crate::threads::{Cancel, Progress};
 use crate::volume::{Mask, Volume};
 
@@ -62,6 +62,10 @@ use restore::Restorer;
 use sam3::Sam3;
 use tokens::PromptTokenizer;
 use words::{TextEncoder, Words};
+
+/// Prompts are decoded together while that takes no more working memory than this, an estimate:
+/// small networks gain by it, large ones only grow.
+const RUN_BYTES_MAX: u64 = 256 << 20;
 
 /// Bounds of the work, from the server's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +101,7 @@ impl Default for BackboneSettings {
 pub struct Backbone {
     model: Model,
     settings: BackboneSettings,
+    _reservation: Reservation,
 }
 
 /// What the families have to themselves.
@@ -104,7 +109,7 @@ enum Model {
     /// `voxtell` and `volume-text`.
     Patches(Box<Patches>),
     /// `sam3`.
-    Slices { sam3: Box<Sam3>, text: TextEncoder },
+    Slices { sam3: Box<Sam3>, text: Box<TextEncoder> },
 }
 
 /// Patches of a volume through a network.
@@ -120,9 +125,9 @@ struct Patches {
 /// How prompts are read.
 enum Reader {
     /// As embeddings.
-    Encoder(TextEncoder),
+    Encoder(Box<TextEncoder>),
     /// By the network itself, from tokens; the flag says whether they are lower-cased first.
-    Tokenizer(PromptTokenizer, bool),
+    Tokenizer(Box<PromptTokenizer>, bool),
 }
 
 /// What [`Backbone::segment`] gives.
@@ -163,8 +168,9 @@ impl Backbone {
         runtime: &Runtime,
         settings: BackboneSettings,
     ) -> Result<Self, SegmentError> {
+        let reservation = runtime.reserve(bundle, "backbone")?;
         let model = load::model(bundle, runtime, &settings)?;
-        Ok(Self { model, settings })
+        Ok(Self { model, settings, _reservation: reservation })
     }
 
     /// The averaged logit above which a voxel belongs to a mask.
@@ -228,7 +234,7 @@ impl Patches {
         let tiling = tiles::Tiling::new(prepared.shape, &self.preprocessing);
         let groups: Vec<_> = infer::runs(prompts.len(), plan.prompts_per_group).collect();
         let total = (tiling.len() * groups.len()) as u64;
-        let fitting = self.network.prompts_per_run(settings.memory_bytes_max / 2);
+        let fitting = self.network.prompts_per_run(settings.memory_bytes_max.min(RUN_BYTES_MAX));
         let (mut masks, mut mean_logits) = (Vec::new(), Vec::new());
         for (index, group) in groups.iter().enumerate() {
             let done = index * tiling.len();

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use seer::error::{ErrorKind, Kind};
 use seer::reason::{ReasonError, ReasonRequest, Reasoner, ReasonerSettings};
-use seer::runtime::{Bundle, MemoryLimits, Provider, Runtime, RuntimeSettings};
+use seer::runtime::{Bundle, MemoryLimits, MemoryPlan, Provider, Runtime, RuntimeSettings};
 use seer::telemetry::error_chain;
 use seer::threads::{Cancel, Progress};
 use sha2::{Digest, Sha256};
@@ -160,8 +160,15 @@ fn a_bundle_that_would_not_fit_is_refused_before_loading_with_the_figures() {
     {
         assert!(sentence.contains(part), "{part} is not in: {sentence}");
     }
-    settings.memory = MemoryLimits { host_bytes: Some(1 << 30) };
-    assert!(load(fixture(), &Runtime::open_with(settings).unwrap()).is_ok());
+    // The limit is for all that is loaded, and what is dropped no longer counts.
+    let bundle = Bundle::open(fixture()).unwrap();
+    let one = MemoryPlan::of_reasoner(&bundle, true).unwrap().total_bytes();
+    settings.memory = MemoryLimits { host_bytes: Some(one * 3 / 2) };
+    let roomy = Runtime::open_with(settings).unwrap();
+    let first = load(fixture(), &roomy).unwrap();
+    assert!(load(fixture(), &roomy).is_err());
+    drop(first);
+    assert!(load(fixture(), &roomy).is_ok());
 }
 
 #[test]

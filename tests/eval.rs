@@ -386,3 +386,218 @@ mod readers {
         assert!(error.to_string().contains("t9"), "{error}");
     }
 }
+
+mod traces {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use axum::Json;
+    use axum::routing::post;
+    use seer::eval::trace::{
+        self, RephraseTask, Rephraser, Statistics, TraceMaker, TraceSettings, Tuple, Verdict,
+    };
+    use seer::eval::{Expect, Split, Suite};
+    use seer::reason::prompt::Prompter;
+    use seer::runtime::Bundle;
+    use seer::threads::Progress;
+    use serde_json::{Value, json};
+
+    use super::TINY;
+
+    const SETTINGS: TraceSettings = TraceSettings {
+        wordings: 10,
+        rejections: 8,
+        pairs: 0,
+        review_share: 0.05,
+        heldout_share: 0.5,
+        seed: 4,
+    };
+
+    fn build(out: &Path, seed: u64, rephraser: Option<Rephraser<'_>>) -> Statistics {
+        let bundle = Bundle::open(Path::new("models/seer-mini")).unwrap();
+        let manifest = bundle.reasoner().unwrap();
+        let prompter = Prompter::load(&bundle, manifest).unwrap();
+        let maker = TraceMaker {
+            vocabulary: bundle.vocabulary(),
+            view_plan: &manifest.view_plan,
+            prompter: &prompter,
+            settings: TraceSettings { seed, ..SETTINGS },
+            rephraser,
+        };
+        let suite = Suite::open(Path::new(TINY)).unwrap();
+        maker.build(&suite, out, &Progress::silent()).unwrap()
+    }
+
+    fn lines(path: &Path) -> Vec<Value> {
+        let text = std::fs::read_to_string(path).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn tuples(folder: &Path) -> Vec<Tuple> {
+        trace::read_tuples(folder).unwrap()
+    }
+
+    #[test]
+    fn tuples_say_what_the_reference_shows() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path();
+        let statistics = build(out, 4, None);
+        let found = tuples(out);
+        assert_eq!(statistics.tuples, found.len());
+        assert_eq!(statistics.cases, 2);
+        let ids: BTreeSet<&String> = found.iter().map(|tuple| &tuple.id).collect();
+        assert_eq!(ids.len(), found.len());
+        let left = || found.iter().filter(|t| t.target == "left cerebral hemisphere");
+        assert!(left().count() >= 14, "{}", left().count());
+        for tuple in left() {
+            // The patient's left is on the picture's right.
+            assert!(tuple.evidence.contains("in the right half of the picture"), "{tuple:?}");
+            assert!(tuple.evidence.starts_with("MR of the head. "), "{tuple:?}");
+            assert_eq!(tuple.answer, "Segment the left cerebral hemisphere.");
+            assert_eq!(tuple.labels, [1]);
+        }
+        for tuple in found.iter().filter(|tuple| tuple.expect == Expect::Reject) {
+            assert!(tuple.answer.starts_with("Reject: "), "{tuple:?}");
+            assert!(tuple.reason.is_some() && tuple.labels.is_empty(), "{tuple:?}");
+        }
+        let splits: BTreeSet<(&str, Split)> =
+            found.iter().map(|tuple| (tuple.patient.as_str(), tuple.split)).collect();
+        assert_eq!(
+            splits.into_iter().collect::<Vec<_>>(),
+            [("head_a", Split::Practice), ("head_b", Split::Heldout)]
+        );
+        for image in &found[0].images {
+            assert!(out.join(image).is_file(), "{image}");
+        }
+        let swift = lines(&out.join("swift-train.jsonl"));
+        assert_eq!(swift.len(), found.iter().filter(|t| t.split == Split::Practice).count());
+        for (row, trl) in swift.iter().zip(lines(&out.join("trl-train.jsonl"))) {
+            let user = row["messages"][1]["content"].as_str().unwrap();
+            let marks = user.matches("<image>").count();
+            assert_eq!(marks, row["images"].as_array().unwrap().len());
+            assert!(user.contains("<raw_prompt>"), "{user}");
+            let parts = trl["messages"][1]["content"].as_array().unwrap();
+            assert_eq!(parts.iter().filter(|part| part["type"] == "image").count(), marks);
+            let answer = row["messages"][2]["content"].as_str().unwrap();
+            let parsed = seer::reason::trace::parse(answer);
+            assert!(parsed.format_ok, "{answer}");
+        }
+        let shown = found.iter().filter(|tuple| !tuple.skills.is_empty());
+        assert!(shown.count() > found.len() / 4);
+    }
+
+    #[test]
+    fn a_seed_gives_the_same_files() {
+        let [a, b, c] = std::array::from_fn(|_| tempfile::tempdir().unwrap());
+        build(a.path(), 1, None);
+        build(b.path(), 1, None);
+        build(c.path(), 2, None);
+        let read = |folder: &Path, name: &str| std::fs::read(folder.join(name)).unwrap();
+        for name in ["tuples.jsonl", "swift-train.jsonl", "review.csv", "images/head_a/view-1.png"]
+        {
+            assert_eq!(read(a.path(), name), read(b.path(), name), "{name}");
+        }
+        assert_ne!(read(a.path(), "tuples.jsonl"), read(c.path(), "tuples.jsonl"));
+    }
+
+    #[test]
+    fn marks_of_an_expert_are_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path();
+        build(out, 4, None);
+        let found = tuples(out);
+        let page = std::fs::read_to_string(out.join("review.html")).unwrap();
+        let table = std::fs::read_to_string(out.join("review.csv")).unwrap();
+        let sampled: Vec<&Tuple> =
+            found.iter().filter(|tuple| page.contains(&format!("id=\"{}\"", tuple.id))).collect();
+        assert!(sampled.len() >= 7 && sampled.len() < found.len() / 2, "{}", sampled.len());
+        assert!(sampled.iter().all(|tuple| table.contains(&tuple.id)));
+        let marks = format!(
+            "id,verdict,comment\r\n\"{}\",\"wrong\",\"the side, \"\"left\"\"\"\r\n{},right,\r\n{},unsure,\r\n",
+            sampled[0].id, sampled[1].id, sampled[2].id
+        );
+        let path = out.join("marks.csv");
+        std::fs::write(&path, marks).unwrap();
+        let marks = trace::read_marks(&path).unwrap();
+        assert_eq!(marks[&sampled[0].id], (Verdict::Wrong, "the side, \"left\"".to_owned()));
+        let review = trace::reviewed(out, &found, &marks).unwrap();
+        assert_eq!((review.marked, review.right.count, review.right.of), (3, 1, 2));
+        assert_eq!(review.wrong.keys().collect::<Vec<_>>(), [&sampled[0].id]);
+        std::fs::write(&path, "id,verdict\ntrace:0,right\n").unwrap();
+        let unknown = trace::read_marks(&path).unwrap();
+        assert!(trace::reviewed(out, &found, &unknown).is_err());
+    }
+
+    #[test]
+    fn wordings_of_a_model_are_used_only_when_they_name_the_target_and_its_side() {
+        let folder = tempfile::tempdir().unwrap();
+        let answer = |task: &RephraseTask| {
+            Ok(match task.target.as_str() {
+                "left cerebral hemisphere" => vec![
+                    "Kindly trace the left cerebral hemisphere.".to_owned(),
+                    "Kindly trace the right cerebral hemisphere.".to_owned(),
+                    "Outline the left cerebral hemisphere, not the right one.".to_owned(),
+                    "Outline the brain.".to_owned(),
+                    "left cerebral hemisphere of patient 4711".to_owned(),
+                ],
+                _ => Vec::new(),
+            })
+        };
+        let rephraser = Rephraser { name: "model".to_owned(), share: 1.0, rephrase: &answer };
+        build(folder.path(), 4, Some(rephraser));
+        let used: BTreeSet<String> = tuples(folder.path())
+            .into_iter()
+            .filter(|tuple| tuple.author == "model")
+            .map(|tuple| tuple.request)
+            .collect();
+        assert_eq!(
+            used.into_iter().collect::<Vec<_>>(),
+            ["Kindly trace the left cerebral hemisphere."]
+        );
+    }
+
+    /// The whole command against a real server of the usual interface.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_command_asks_a_model_and_tells_it_nothing_of_a_study() {
+        let asked = std::sync::Arc::new(std::sync::Mutex::new(Vec::<Value>::new()));
+        let kept = std::sync::Arc::clone(&asked);
+        let app = axum::Router::new().route(
+            "/v1/chat/completions",
+            post(move |Json(body): Json<Value>| async move {
+                kept.lock().unwrap().push(body);
+                Json(json!({"choices": [{"message": {"role": "assistant",
+                    "content": "1. Trace the brain.\n2. Brain contour, thanks."}}]}))
+            }),
+        );
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/v1", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().to_owned();
+        let run = {
+            let out = out.clone();
+            move || {
+                std::process::Command::new(env!("CARGO_BIN_EXE_seer"))
+                    .args(["trace", "build", "--suite", TINY, "--wordings", "3"])
+                    .args(["--rephrase-share", "1", "--rephrase-model", "some-model"])
+                    .args(["--rephrase-url", &url, "--out"])
+                    .arg(&out)
+                    .output()
+                    .unwrap()
+            }
+        };
+        let command = tokio::task::spawn_blocking(run).await.unwrap();
+        assert!(command.status.success(), "{}", String::from_utf8_lossy(&command.stderr));
+        let by_model: Vec<Tuple> =
+            tuples(&out).into_iter().filter(|tuple| tuple.author == "some-model").collect();
+        assert_eq!(by_model.len(), 4);
+        assert!(by_model.iter().all(|tuple| tuple.target == "brain"));
+        let asked = asked.lock().unwrap();
+        // Three targets in each of two cases.
+        assert_eq!(asked.len(), 6);
+        let said = serde_json::to_string(&*asked).unwrap();
+        for secret in ["head_a", "head_b", "view", "image"] {
+            assert!(!said.contains(secret), "{secret}");
+        }
+    }
+}

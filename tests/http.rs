@@ -4,9 +4,11 @@ mod bad_input;
 mod dicomweb;
 mod guards;
 mod judges;
+mod keep;
 mod openapi;
 mod orders;
 mod privacy;
+mod retrieve;
 
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Response, StatusCode};

@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use seer::app::App;
 use seer::config::Config;
 use seer::dicom::{DicomLimits, Instance, SeriesUid};
-use seer::orders::{Created, NewOrder, Order, OrderState, Outputs};
+use seer::orders::{Created, NewOrder, Order, OrderState, Outputs, Routing};
 use serde_json::{Value, json};
 
 use crate::support::{Server, engine, sample_study};
@@ -284,8 +284,8 @@ fn an_order_that_died_before_its_seg_was_stored_is_walked_again() {
         priority: 0,
         idempotency_key: None,
         drop_empty_frames: false,
-        routing: Default::default(),
         outputs: Outputs::default(),
+        routing: Routing::default(),
     };
     let first = finished(&app, created(&app, &order));
     let first_sop = first.result.unwrap().seg_sop_instance_uid;

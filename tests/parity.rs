@@ -2,4 +2,6 @@
 //!
 //! `tests/data/parity/README.md` says how the fixtures came about.
 
+mod backbone;
 mod reasoner;
+mod slices;

@@ -184,6 +184,9 @@ fn says_so_when_the_provider_is_not_in_the_build_and_falls_back_only_if_allowed(
     let sentence = error.to_string();
     assert!(sentence.contains("cannot run on cuda"), "{sentence}");
     assert!(sentence.ends_with("run `seer setup --provider cuda`"), "{sentence}");
+    let tensorrt = RuntimeSettings { provider: Provider::TensorRt, ..settings.clone() };
+    let sentence = Runtime::open_with(tensorrt).unwrap_err().to_string();
+    assert!(sentence.contains("cannot run on tensorrt"), "{sentence}");
     settings.fall_back_to_cpu = true;
     assert_eq!(Runtime::open_with(settings).unwrap().provider(), Provider::Cpu);
 }

@@ -54,8 +54,10 @@ def sha256(path):
 def prepare(folder, parts):
     """Makes the bundle's folder; refuses one that holds something else."""
     folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()) and not (folder / "manifest.toml").exists():
-        raise SystemExit(f"{folder} is not empty and is no bundle")
+    ours = {"reasoner", "backbone", "manifest.toml", "CARD.md"}
+    strange = sorted(p.name for p in folder.iterdir() if p.name not in ours) if folder.exists() else []
+    if strange:
+        raise SystemExit(f"{folder} holds {strange[0]}, which is no part of a bundle that this would replace")
     for part in parts:
         if (folder / part).exists():
             shutil.rmtree(folder / part)

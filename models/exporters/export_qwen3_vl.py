@@ -25,10 +25,11 @@ import qwen3_graphs as graphs
 from checkpoint import Checkpoint
 from compare import compare, report, session
 from onnx_writer import EMBED_MAX, HALF, PRECISIONS
-from qwen3_reference import Reference, head_name
+from qwen3_reference import FourBits, Reference, head_name
 
 #: Relative L2 differences beyond which an export is broken rather than rounded.
-LIMITS = {"fp32": 1e-4, "fp16": 3e-2, "fp16-stored": 1e-2, "int4": 0.6, "int4-fp16": 0.6}
+#: Unrelated logits would be 1.4 apart. Four bits alone cost random weights 0.64 at the 4B size; trained ones less.
+LIMITS = {"fp32": 1e-4, "fp16": 3e-2, "fp16-stored": 1e-2, "int4": 0.9, "int4-fp16": 0.9}
 
 SYSTEM = (
     "You turn a clinician's free-text request into one instruction for a segmentation model. You see slices of one scan. "
@@ -190,6 +191,11 @@ def check(checkpoint, config, precision, out, steps, seed=7):
     embeds[0, at] = seen
     deepstack = torch.zeros(len(deep), *embeds.shape)
     deepstack[:, 0, at] = deep
+    if precision.stored == "int4":
+        rounded = Reference(checkpoint, FourBits(checkpoint, precision.block))
+        expected = rounded.logits(embeds, positions, deepstack, len(tokens))
+        around = "fp16" if precision.compute == HALF else "fp16-stored"
+        checks.append(compare("logits of all steps, original with the same four bits", logits, expected, LIMITS[around]))
     expected = reference.logits(embeds, positions, deepstack, len(tokens))
     checks.append(compare("logits after the prompt", logits[0], expected[0], limit))
     checks.append(compare(f"logits after {steps} cached steps", logits[-1], expected[-1], limit))

@@ -14,21 +14,18 @@ prompt_decoder  features_4, text_embedding (1, N, W) -> mask_embedding_0 … mas
 mask_decoder    features_*, mask_embedding_* -> logits (1, N, Z, Y, X)
 text_encoder    input_ids, attention_mask (N, T) -> text_embedding (N, W)
 
-The self-attention that VoxTell's transformer carries but never uses is not in the graphs. What does not
-depend on the prompt in the mask decoder is computed once for all prompts of a run: its first stage, and
-the half of every stage's first convolution that looks at the image's features.
+The self-attention that VoxTell's transformer carries but never uses is not in the graphs. What no prompt
+can change in VoxTell's decoder is the image encoder's, and so computed once a patch however many prompts
+there are: the first stage, and the half of every other stage's first convolution that looks at the image.
 """
 import argparse
 import json
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 from torch import nn
 from torch.nn import functional as F
@@ -39,8 +36,8 @@ from checkpoint import Checkpoint
 from compare import compare, report, session
 from onnx_writer import EMBED_MAX, PRECISIONS, checked_half
 from qwen3_reference import text_embedding
+from tracing import trace
 
-OPSET = 18
 TEMPLATE = ("Instruct: Given an anatomical term query, retrieve the precise anatomical entity and location it represents\n"
             "Query: {text}")
 END = "<|endoftext|>"
@@ -86,12 +83,34 @@ def decoder_configs(features, patch, strides):
 
 
 class ImageEncoder(nn.Module):
+    """The encoder, and all of the decoder that no prompt can change: its first stage, and what the image adds to the
+    first convolution of every other stage. Those sums are as large as the features they replace."""
+
     def __init__(self, network):
         super().__init__()
-        self.encoder = network.encoder
+        self.encoder, self.decoder = network.encoder, network.decoder
 
     def forward(self, image):
-        return tuple(self.encoder(image))
+        skips, stages = self.encoder(image), self.decoder.stages
+        x = self.decoder.transpconvs[0](skips[-1])
+        x = stages[0](torch.cat((x, skips[-2]), 1))
+        features = list(skips)
+        features[-1] = x
+        for index in range(1, len(stages)):
+            place = -(index + 2)
+            features[place] = convolve_first(stages[index], skips[place], skip=True)
+        transposed = self.decoder.transpconvs[1]
+        x = F.conv_transpose3d(x, transposed.weight[:x.shape[1]], transposed.bias, transposed.stride)
+        features[-3] = features[-3] + convolve_first(stages[1], x, skip=False)
+        return tuple(features)
+
+
+def convolve_first(stage, x, skip):
+    """A stage's first convolution of only the skip's channels (with the bias) or only the others."""
+    conv = stage.convs[0].conv
+    split = conv.weight.shape[1] - x.shape[1]
+    weight, bias = (conv.weight[:, split:], conv.bias) if skip else (conv.weight[:, :x.shape[1]], None)
+    return F.conv3d(x, weight, bias, conv.stride, conv.padding)
 
 
 class PromptDecoder(nn.Module):
@@ -111,98 +130,36 @@ class PromptDecoder(nn.Module):
 
 
 class MaskDecoder(nn.Module):
-    """VoxTell's decoder with the prompts along the batch; the batch is 1 until the prompts first matter."""
+    """What of VoxTell's decoder a prompt can change, with the prompts along the batch."""
 
     def __init__(self, network):
         super().__init__()
         self.decoder, self.heads = network.decoder, network.num_heads
 
     def forward(self, *tensors):
-        count = len(self.decoder.stages) + 1
-        skips, embeddings = tensors[:count], [e.transpose(0, 1) for e in tensors[count:]]
-        shared, own = skips[-1], None
-        for index, stage in enumerate(self.decoder.stages):
-            x = self._upsample(self.decoder.transpconvs[index], shared, own)
-            x = self._convolve(stage.convs, x, skips[-(index + 2)])
+        stages = self.decoder.stages
+        features, embeddings = tensors[:len(stages) + 1], [e.transpose(0, 1) for e in tensors[len(stages) + 1:]]
+        x = features[-1]
+        own = multiply(embeddings[-1].reshape(-1, self.heads, x.shape[1]), x)
+        transposed = self.decoder.transpconvs[1]
+        below = F.conv_transpose3d(own, transposed.weight[x.shape[1]:], None, transposed.stride)
+        for index in range(1, len(stages)):
+            stage = stages[index]
+            x = convolve_first(stage, below, skip=False) + features[-(index + 2)]
+            for module in list(stage.convs[0].all_modules)[1:]:
+                x = module(x)
+            x = stage.convs[1:](x) if len(stage.convs) > 1 else x
             # One row of heads per prompt, lowest resolution first.
             heads = embeddings[-(index + 1)]
-            if index == len(self.decoder.stages) - 1:
+            if index == len(stages) - 1:
                 return multiply(heads, x).transpose(0, 1)
-            heads = heads.reshape(-1, self.heads, x.shape[1])
-            shared, own = (x, multiply(heads, x)) if index == 0 else (torch.cat((x, multiply(heads, x)), 1), None)
-
-    @staticmethod
-    def _upsample(transposed, shared, own):
-        if own is None:
-            return transposed(shared)
-        split, stride = shared.shape[1], transposed.stride
-        return (F.conv_transpose3d(shared, transposed.weight[:split], transposed.bias, stride)
-                + F.conv_transpose3d(own, transposed.weight[split:], None, stride))
-
-    @staticmethod
-    def _convolve(blocks, x, skip):
-        first = blocks[0]
-        conv, split = first.conv, x.shape[1]
-        x = (F.conv3d(x, conv.weight[:, :split], conv.bias, conv.stride, conv.padding)
-             + F.conv3d(skip, conv.weight[:, split:], None, conv.stride, conv.padding))
-        for module in list(first.all_modules)[1:]:
-            x = module(x)
-        return blocks[1:](x) if len(blocks) > 1 else x
+            x = torch.cat((x, multiply(heads.reshape(-1, self.heads, x.shape[1]), x)), 1)
+            below = self.decoder.transpconvs[index + 1](x)
 
 
 def multiply(heads, x):
     """heads (N, K, C) with x (1 or N, C, Z, Y, X) to (N, K, Z, Y, X)."""
     return torch.matmul(heads, x.flatten(2)).reshape(heads.shape[0], heads.shape[1], *x.shape[2:])
-
-
-def trace(module, example, path, inputs, outputs, prompts, precision, fixed, kept):
-    """Exports one graph at the example's size; `fixed` then gives the ports their true shapes."""
-    dynamic = {name: {axis: f"{name}_{axis}" for axis in range(2, 5)} for name in [*inputs, *outputs]
-               if name.startswith(("image", "features_", "logits"))}
-    for name in prompts:
-        dynamic.setdefault(name, {})[1] = "prompts"
-    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
-        raw = Path(folder) / "graph.onnx"
-        torch.onnx.export(module.eval(), example, str(raw), input_names=inputs, output_names=outputs,
-                          dynamic_axes=dynamic, opset_version=OPSET, dynamo=False)
-        model = onnx.load(raw)
-    for value in (*model.graph.input, *model.graph.output):
-        fix(value, fixed[value.name])
-    if precision == "fp16":
-        model = to_half(model, kept)
-    elif precision == "fp16-stored":
-        store_as_half(model)
-    model.producer_name, model.producer_version = "SEER exporters", ""
-    onnx.checker.check_model(model)
-    onnx.save(model, path)
-
-
-def fix(value, shape):
-    value.CopyFrom(helper.make_tensor_value_info(value.name, value.type.tensor_type.elem_type, shape))
-
-
-def to_half(model, kept):
-    """float16 arithmetic; the ports in `kept` stay float32, features pass as float16."""
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-    for tensor in model.graph.initializer:
-        if tensor.data_type == TensorProto.FLOAT:
-            checked_half(numpy_helper.to_array(tensor), tensor.name)
-    return convert_float_to_float16(model, keep_io_types=kept, disable_shape_infer=True)
-
-
-def store_as_half(model, smallest=256):
-    """Keeps float32 arithmetic; stores every larger weight as float16 behind a Cast."""
-    graph, casts = model.graph, []
-    for tensor in list(graph.initializer):
-        if tensor.data_type != TensorProto.FLOAT or int(np.prod(tensor.dims)) < smallest:
-            continue
-        half = numpy_helper.from_array(checked_half(numpy_helper.to_array(tensor), tensor.name), tensor.name + "_half")
-        casts.append(helper.make_node("Cast", [half.name], [tensor.name], to=TensorProto.FLOAT))
-        graph.initializer.remove(tensor)
-        graph.initializer.append(half)
-    nodes = casts + list(graph.node)
-    del graph.node[:]
-    graph.node.extend(nodes)
 
 
 def export_image_graphs(network, patch, precision, out):
@@ -217,17 +174,24 @@ def export_image_graphs(network, patch, precision, out):
         h, w, d = config["shape"]
         shapes[name] = [1, config["channels"], d, h, w]
     text = torch.randn(1, 2, width)
+    # The last features are those of the decoder's first stage, which lies where the last but one do.
+    shapes[features[-1]] = shapes[features[-2]]
     with torch.no_grad():
-        seen = network.encoder(torch.randn(1, 1, *small))
+        seen = ImageEncoder(network)(torch.randn(1, 1, *small))
         memory = torch.randn(shapes["features_4"])
         found = PromptDecoder(network)(memory, text)
     shapes |= {name: [1, "prompts", e.shape[2]] for name, e in zip(embeddings, found)}
-    trace(ImageEncoder(network), (torch.randn(1, 1, *small),), out / "image_encoder.onnx", ["image"], features, [],
-          precision, shapes, ["image"])
+    free = {name: {axis: f"{name}_{axis}" for axis in range(2, 5)} for name in ["image", "logits", *features]}
+    free["logits"][1] = "prompts"
+    prompts = {name: {1: "prompts"} for name in ["text_embedding", *embeddings]}
+    trace(ImageEncoder(network), (torch.randn(1, 1, *small),), out / "image_encoder.onnx", ["image"], features,
+          {name: free[name] for name in ["image", *features]}, precision, shapes, ["image"])
+    # The positions of the image's features are a constant of the network: this one is traced at full size.
     trace(PromptDecoder(network), (memory, text), out / "prompt_decoder.onnx", ["features_4", "text_embedding"], embeddings,
-          ["text_embedding", *embeddings], precision, shapes, ["text_embedding"])
-    trace(MaskDecoder(network), (*seen, *found), out / "mask_decoder.onnx", features + embeddings, ["logits"],
-          [*embeddings, "logits"], precision, shapes, ["logits"])
+          prompts, precision, shapes, ["text_embedding"])
+    named = {name: prompts.get(name) or free[name] for name in [*features, *embeddings, "logits"]}
+    trace(MaskDecoder(network), (*seen, *found), out / "mask_decoder.onnx", features + embeddings, ["logits"], named,
+          precision, shapes, ["logits"])
 
 
 def run_graphs(out):

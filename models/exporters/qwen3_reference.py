@@ -11,6 +11,8 @@ from transformers.models.qwen3 import modeling_qwen3
 from transformers.models.qwen3_vl import modeling_qwen3_vl as qwen
 from transformers.vision_utils import get_vision_interpolation_indices_and_weights, get_vision_position_ids
 
+from onnx_writer import dequantise_int4, quantise_int4
+
 
 def load(module, checkpoint, prefix):
     """Fills a module with the checkpoint's tensors, in float32."""
@@ -25,8 +27,10 @@ def load(module, checkpoint, prefix):
 
 
 class Reference:
-    def __init__(self, checkpoint):
-        self.checkpoint = checkpoint
+    """`weights` gives the decoder's matrices when they are not the checkpoint's own."""
+
+    def __init__(self, checkpoint, weights=None):
+        self.checkpoint, self.weights = checkpoint, weights or checkpoint
         self.config = Qwen3VLConfig(**checkpoint.config())
         for part in (self.config, self.config.text_config, self.config.vision_config):
             part._attn_implementation = "eager"
@@ -69,18 +73,32 @@ class Reference:
         for index in range(config.num_hidden_layers):
             with torch.device("meta"):
                 layer = qwen.Qwen3VLTextDecoderLayer(config, index)
-            layer = load(layer, self.checkpoint, f"language_model.layers.{index}.")
+            layer = load(layer, self.weights, f"language_model.layers.{index}.")
             x = layer(x, position_embeddings=angles, attention_mask=mask)
             if index < len(deepstack):
                 x = x + deepstack[index]
         norm = load(qwen.Qwen3VLTextRMSNorm(config.hidden_size, config.rms_norm_eps), self.checkpoint, "language_model.norm.")
         x = norm(x[0, -last:])
-        pieces = self.checkpoint.row_pieces(head_name(self.checkpoint))
+        pieces = self.weights.row_pieces(head_name(self.checkpoint))
         return torch.cat([x @ torch.from_numpy(piece).T for piece in pieces], 1)
 
     def embed(self, ids):
         """Rows of the token table, (1, T, H)."""
         return rows(self.checkpoint, "language_model.embed_tokens.weight", ids)[None]
+
+
+class FourBits:
+    """A checkpoint whose matrices are what an int4 export stores: the difference that is left is the graph's own."""
+
+    def __init__(self, checkpoint, block):
+        self.checkpoint, self.block = checkpoint, block
+
+    def row_pieces(self, name):
+        for piece in self.checkpoint.row_pieces(name):
+            yield dequantise_int4(*quantise_int4(piece, self.block), piece.shape[1]) if piece.ndim == 2 else piece
+
+    def tensor(self, name):
+        return torch.from_numpy(np.concatenate(list(self.row_pieces(name))))
 
 
 def rows(checkpoint, name, ids):

@@ -18,7 +18,7 @@ from tiny_checkpoints import SPECIAL, TEMPLATE, byte_bpe
 SHARD_BYTES = 1 << 31
 #: layers, hidden, intermediate, heads, tied, (vision depth, hidden, intermediate, heads, DeepStack)
 SIZES = {
-    "0.5B": (12, 1024, 3072, 16, True, (12, 512, 2048, 8, [2, 5, 8])),
+    "0.5B": (20, 1024, 3072, 16, True, (12, 512, 2048, 8, [2, 5, 8])),
     "2B": (28, 2048, 6144, 16, True, (24, 1024, 4096, 16, [5, 11, 17])),
     "4B": (36, 2560, 9728, 32, True, (24, 1024, 4096, 16, [5, 11, 17])),
     "8B": (36, 4096, 12288, 32, False, (27, 1152, 4304, 16, [8, 16, 24])),

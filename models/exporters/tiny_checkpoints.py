@@ -1,6 +1,6 @@
 """Writes checkpoints of the real classes at toy size, with random weights, for tests and fixtures.
 
-    python tiny_checkpoints.py qwen3-vl|qwen3-embedding|lora|voxtell FOLDER
+    python tiny_checkpoints.py qwen3-vl|qwen3-embedding|lora|voxtell|sam3 FOLDER
 
 Weights are scaled so that outputs differ between tokens, prompts and pictures: with PyTorch's own
 initialisation a deep network of this size says nearly the same to everything.
@@ -150,16 +150,17 @@ def qwen3_embedding(folder, width=48, seed=4):
     return model
 
 
-def voxtell(folder, patch=(32, 64, 96), width=48, seed=6):
+def voxtell(folder, patch=(32, 64, 96), width=48, seed=6, features=(4, 8, 8, 16, 16, 16), blocks=(1,) * 6, heads=4,
+            query=32, layers=2):
     """A VoxTell model folder (plans.json, fold_0/checkpoint_final.pth) that is not a cube; returns the network."""
     from voxtell.model.voxtell_model import VoxTellModel
 
     from export_voxtell import decoder_configs, load_model
     folder = Path(folder)
     (folder / "fold_0").mkdir(parents=True, exist_ok=True)
-    features, strides = [4, 8, 8, 16, 16, 16], [[1, 1, 1]] + [[2, 2, 2]] * 5
+    features, strides = list(features), [[1, 1, 1]] + [[2, 2, 2]] * 5
     arch = dict(n_stages=6, features_per_stage=features, conv_op="torch.nn.modules.conv.Conv3d", kernel_sizes=[[3, 3, 3]] * 6,
-                strides=strides, n_blocks_per_stage=[1] * 6, n_conv_per_stage_decoder=[1] * 5, conv_bias=True,
+                strides=strides, n_blocks_per_stage=list(blocks), n_conv_per_stage_decoder=[1] * 5, conv_bias=True,
                 norm_op="torch.nn.modules.instancenorm.InstanceNorm3d", norm_op_kwargs={"eps": 1e-5, "affine": True},
                 dropout_op=None, dropout_op_kwargs=None, nonlin="torch.nn.LeakyReLU", nonlin_kwargs={"inplace": True})
     requires = ["conv_op", "norm_op", "dropout_op", "nonlin"]
@@ -168,15 +169,45 @@ def voxtell(folder, patch=(32, 64, 96), width=48, seed=6):
 
     class Network(VoxTellModel):
         DECODER_CONFIGS = decoder_configs(features, patch, strides)
-        TRANSFORMER_NUM_LAYERS = 2
+        TRANSFORMER_NUM_LAYERS = layers
 
     import pydoc
     located = {k: pydoc.locate(v) if k in requires and v else v for k, v in arch.items()}
-    network = Network(input_channels=1, **located, decoder_layer=4, text_embedding_dim=width, num_maskformer_stages=5, num_heads=4,
-                      query_dim=32, project_to_decoder_hidden_dim=32, deep_supervision=False)
+    network = Network(input_channels=1, **located, decoder_layer=4, text_embedding_dim=width, num_maskformer_stages=5, num_heads=heads,
+                      query_dim=query, project_to_decoder_hidden_dim=query, deep_supervision=False)
     state = spread(network, seed, gain=1.0).state_dict()
     torch.save({"network_weights": state}, folder / "fold_0/checkpoint_final.pth")
     return load_model(folder)[0]
+
+
+def sam3(folder, seed=8):
+    """A SAM3 with 12 queries on pictures of 112 x 112, and a CLIP tokenizer; returns the model."""
+    from transformers import CLIPTokenizer, Sam3Config, Sam3ImageProcessor, Sam3Model
+    folder = Path(folder)
+    vit = dict(model_type="sam3_vit_model", hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+               image_size=112, patch_size=14, window_size=4, global_attn_indexes=[1], pretrain_image_size=56)
+    small = dict(hidden_size=32, num_attention_heads=2, intermediate_size=64)
+    trained = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    trained.normalizer, trained.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.Whitespace()
+    letters = sorted(set("".join(CORPUS).lower()) - {" ", "\n"})
+    trained.train_from_iterator(CORPUS * 4, trainers.BpeTrainer(vocab_size=260, end_of_word_suffix="</w>", initial_alphabet=letters,
+                                                                special_tokens=[], show_progress=False))
+    bpe = json.loads(trained.to_str())["model"]
+    words = list(bpe["vocab"])
+    words += [w + "</w>" for w in letters if w + "</w>" not in bpe["vocab"]] + ["<|startoftext|>", "<|endoftext|>"]
+    tokenizer = CLIPTokenizer(vocab={w: i for i, w in enumerate(words)}, merges=[tuple(m) for m in bpe["merges"]])
+    start, end = tokenizer.bos_token_id, tokenizer.eos_token_id
+    config = Sam3Config(
+        vision_config=dict(backbone_config=vit, fpn_hidden_size=32, backbone_feature_sizes=[[32, 32], [16, 16], [8, 8]]),
+        text_config=dict(vocab_size=len(words), hidden_size=32, intermediate_size=64, projection_dim=32, num_hidden_layers=2,
+                         num_attention_heads=2, max_position_embeddings=32, bos_token_id=start, eos_token_id=end, pad_token_id=end),
+        geometry_encoder_config=dict(num_layers=1, **small), detr_encoder_config=dict(num_layers=1, **small),
+        detr_decoder_config=dict(num_layers=2, num_queries=12, **small), mask_decoder_config=dict(hidden_size=32, num_attention_heads=2))
+    model = spread(Sam3Model(config), seed, gain=1.0)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    Sam3ImageProcessor(size={"height": 112, "width": 112}).save_pretrained(folder)
+    return model
 
 
 def main():
@@ -185,7 +216,7 @@ def main():
         from checkpoint import Checkpoint
         lora(folder, Checkpoint(Path(folder).parent))
         return
-    {"qwen3-vl": qwen3_vl, "qwen3-embedding": qwen3_embedding, "voxtell": voxtell}[kind](folder)
+    {"qwen3-vl": qwen3_vl, "qwen3-embedding": qwen3_embedding, "voxtell": voxtell, "sam3": sam3}[kind](folder)
 
 
 if __name__ == "__main__":

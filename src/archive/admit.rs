@@ -141,6 +141,9 @@ impl Archive {
                 self.commit(entry, file)?
             }
         };
+        if outcome != Outcome::AlreadyStored {
+            self.0.listeners.tell(&identity);
+        }
         Ok(Stored { identity, findings, outcome })
     }
 
@@ -230,10 +233,7 @@ impl Archive {
         writer: &mut Connection,
         batch: Vec<Waiting>,
         placed: &mut Placed,
-        done: &mut Vec<(
-            mpsc::Sender<Result<Outcome, ArchiveError>>,
-            Result<Outcome, ArchiveError>,
-        )>,
+        done: &mut Vec<Done>,
     ) -> Result<(), ArchiveError> {
         self.forget_replaced(writer, &batch)?;
         let transaction = writer.transaction()?;
@@ -241,9 +241,7 @@ impl Archive {
             let result = self.place_one(&transaction, &entry, file, placed);
             done.push((reply, result));
         }
-        for folder in &placed.folders {
-            files::sync_folder(folder).map_err(io_error("keep an instance"))?;
-        }
+        files::sync_folders(&placed.folders).map_err(io_error("keep an instance"))?;
         Ok(transaction.commit()?)
     }
 
@@ -293,9 +291,8 @@ impl Archive {
         self.check_room(placed.size_bytes + entry.size_bytes)?;
         let path = self.place_of(entry);
         let outcome = if path.exists() { Outcome::Replaced } else { Outcome::New };
-        let folder =
-            self.0.files.place(file, &entry.identity).map_err(io_error("keep an instance"))?;
-        placed.folders.insert(folder);
+        let placing = self.0.files.place(file, &entry.identity, &mut placed.folders);
+        placing.map_err(io_error("keep an instance"))?;
         placed.files.push(path);
         index::insert(writer, entry)?;
         placed.size_bytes += entry.size_bytes;
@@ -314,6 +311,9 @@ impl Archive {
         self.0.used_bytes.load(Ordering::Relaxed)
     }
 }
+
+/// Who waits, and for what.
+type Done = (mpsc::Sender<Result<Outcome, ArchiveError>>, Result<Outcome, ArchiveError>);
 
 /// What one commit put into place.
 #[derive(Default)]

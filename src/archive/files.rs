@@ -3,6 +3,7 @@
 //! `instances/<study>/<series>/<instance>.dcm` holds what was acknowledged; `incoming/` what is
 //! on its way, emptied at start; `unreadable/` what start found and could not read.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -79,24 +80,25 @@ impl Files {
         file.sync_data()
     }
 
-    /// Moves a finished file to its place and gives its folder; the name is durable once that
-    /// folder is synced.
-    pub(super) fn place(&self, spooled: NamedTempFile, identity: &Identity) -> io::Result<PathBuf> {
+    /// Moves a finished file to its place. Its name is durable once `unsynced`, to which the folders
+    /// are added that got a new name, are synced.
+    pub(super) fn place(
+        &self,
+        spooled: NamedTempFile,
+        identity: &Identity,
+        unsynced: &mut BTreeSet<PathBuf>,
+    ) -> io::Result<()> {
         let path = self.path(&identity.study, &identity.series, &identity.sop_instance);
-        let folder = path.parent().unwrap_or(&self.root).to_owned();
-        self.make_folder(&folder)?;
-        spooled.persist(&path).map_err(|error| error.error)?;
-        Ok(folder)
-    }
-
-    /// Makes a series' folder, durable in its parents.
-    fn make_folder(&self, folder: &Path) -> io::Result<()> {
-        if folder.is_dir() {
-            return Ok(());
+        let folder = path.parent().unwrap_or(&self.root);
+        if !folder.is_dir() {
+            fs::create_dir_all(folder)?;
+            let above = folder.ancestors().skip(1);
+            let above = above.take_while(|parent| parent.starts_with(self.instances()));
+            unsynced.extend(above.map(Path::to_owned));
         }
-        fs::create_dir_all(folder)?;
-        let above = folder.ancestors().skip(1);
-        above.take_while(|parent| parent.starts_with(self.instances())).try_for_each(sync_folder)
+        spooled.persist(&path).map_err(|error| error.error)?;
+        unsynced.insert(folder.to_owned());
+        Ok(())
     }
 
     /// Takes a study's, a series' or an instance's files out of the archive in one step, which
@@ -197,6 +199,21 @@ fn folders(of: &Path) -> io::Result<Vec<PathBuf>> {
 /// Makes the names in a folder durable.
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+/// Makes the names in several folders durable, at the same time, so that the disk serves them
+/// together.
+pub(super) fn sync_folders(folders: &BTreeSet<PathBuf>) -> io::Result<()> {
+    if let (Some(only), 1) = (folders.first(), folders.len()) {
+        return sync_folder(only);
+    }
+    std::thread::scope(|scope| {
+        let syncing: Vec<_> =
+            folders.iter().map(|folder| scope.spawn(move || sync_folder(folder))).collect();
+        syncing.into_iter().try_for_each(|syncing| {
+            syncing.join().unwrap_or_else(|_| Err(io::Error::other("a sync panicked")))
+        })
+    })
 }
 
 /// Hashes a Part 10 file as the archive keeps it: with its preamble zeroed.

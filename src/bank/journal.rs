@@ -20,20 +20,21 @@ const CHECKSUM_LENGTH: usize = 16;
 pub(super) struct Journal {
     file: File,
     path: PathBuf,
-    rounds: PathBuf,
     length: u64,
 }
+
+/// The files of rounds, one skill a line.
+#[derive(Debug, Clone)]
+pub(super) struct RoundFiles(PathBuf);
 
 impl Journal {
     /// Opens the journal of a folder and cuts off what was never acknowledged.
     pub fn open(folder: &Path) -> Result<Self, BankError> {
-        let rounds = folder.join("rounds");
-        std::fs::create_dir_all(&rounds)?;
         let path = folder.join("journal.jsonl");
         let file = OpenOptions::new().create(true).append(true).read(true).open(&path)?;
         sync_folder(folder)?;
         let length = file.metadata()?.len();
-        Ok(Self { file, path, rounds, length })
+        Ok(Self { file, path, length })
     }
 
     /// Where the next line begins.
@@ -67,10 +68,7 @@ impl Journal {
             match parse(&line) {
                 Some(entry) => each(entry, at + read)?,
                 None if at + read == self.length => {
-                    self.file.set_len(at)?;
-                    self.file.sync_all()?;
-                    self.length = at;
-                    return Ok(());
+                    return self.take_back(at);
                 }
                 None => return Err(BankError::JournalDamaged { offset: at }),
             }
@@ -94,21 +92,41 @@ impl Journal {
         Ok(())
     }
 
+    /// Takes back what was appended after an offset, because the database refused it.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn take_back(&mut self, length: u64) -> Result<(), BankError> {
+        self.file.set_len(length)?;
+        self.file.sync_all()?;
+        self.length = length;
+        Ok(())
+    }
+}
+
+impl RoundFiles {
+    /// The files of a bank's folder.
+    pub fn open(folder: &Path) -> Result<Self, BankError> {
+        let rounds = folder.join("rounds");
+        std::fs::create_dir_all(&rounds)?;
+        Ok(Self(rounds))
+    }
+
     /// Writes the file of a round whole, before the journal names it.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn write_round(&self, number: u64, skills: &SkillSet) -> Result<String, BankError> {
+    pub fn write(&self, number: u64, skills: &SkillSet) -> Result<String, BankError> {
         let mut bytes = Vec::new();
         for skill in skills.iter() {
             serde_json::to_writer(&mut bytes, skill.as_ref())?;
             bytes.push(b'\n');
         }
-        let mut file = tempfile::NamedTempFile::new_in(&self.rounds)?;
+        let mut file = tempfile::NamedTempFile::new_in(&self.0)?;
         file.write_all(&bytes)?;
         file.as_file().sync_all()?;
-        file.persist(self.round_path(number)).map_err(|error| error.error)?;
-        sync_folder(&self.rounds)?;
+        file.persist(self.path(number)).map_err(|error| error.error)?;
+        sync_folder(&self.0)?;
         Ok(hex::encode(Sha256::digest(&bytes)))
     }
 
@@ -116,10 +134,10 @@ impl Journal {
     ///
     /// # Errors
     /// When the file is missing or its hash is not the header's.
-    pub fn read_round(&self, header: &RoundHeader) -> Result<Vec<Arc<Skill>>, BankError> {
+    pub fn read(&self, header: &RoundHeader) -> Result<Vec<Arc<Skill>>, BankError> {
         let number = header.number;
         let mut bytes = Vec::new();
-        File::open(self.round_path(number))?.read_to_end(&mut bytes)?;
+        File::open(self.path(number))?.read_to_end(&mut bytes)?;
         if hex::encode(Sha256::digest(&bytes)) != header.sha256 {
             return Err(BankError::RoundDamaged { number });
         }
@@ -127,8 +145,8 @@ impl Journal {
         lines.map(|line| Ok(Arc::new(serde_json::from_slice(line)?))).collect()
     }
 
-    fn round_path(&self, number: u64) -> PathBuf {
-        self.rounds.join(format!("round-{number:06}.jsonl"))
+    fn path(&self, number: u64) -> PathBuf {
+        self.0.join(format!("round-{number:06}.jsonl"))
     }
 }
 

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, RwLock};
 use time::OffsetDateTime;
 use tracing::warn;
 
-use super::change::{Change, Entry};
-use super::journal::Journal;
+use super::change::Change;
+use super::journal::{Journal, RoundFiles};
 use super::store::Store;
 use super::{BankError, BankSettings, Effect, Inner, Live, Round, RoundHeader, SkillSet, Standing};
 use crate::clock::Clock;
@@ -25,7 +25,8 @@ pub(super) fn open(
     std::fs::create_dir_all(folder)?;
     let lock = lock(folder)?;
     let mut journal = Journal::open(folder)?;
-    let (store, live) = match load(folder, &mut journal) {
+    let rounds = RoundFiles::open(folder)?;
+    let (store, live) = match load(folder, &mut journal, &rounds) {
         Ok(loaded) => loaded,
         Err(error) if error.is_damage() => {
             warn!(
@@ -33,7 +34,7 @@ pub(super) fn open(
                 "The bank's database cannot be read; building it again from the journal"
             );
             move_aside(folder, &clock)?;
-            load(folder, &mut journal)?
+            load(folder, &mut journal, &rounds)?
         }
         Err(error) => return Err(error),
     };
@@ -42,6 +43,7 @@ pub(super) fn open(
         clock,
         store,
         journal: Mutex::new(journal),
+        round_files: rounds,
         live: RwLock::new(live),
         encoder: RwLock::new(None),
         folder: folder.to_owned(),
@@ -77,30 +79,29 @@ fn move_aside(folder: &Path, clock: &Clock) -> Result<(), BankError> {
 
 /// Opens the database, applies what only the journal has, and reads what readers need at once.
 /// sled panics on some kinds of damage; that is damage too.
-fn load(folder: &Path, journal: &mut Journal) -> Result<(Store, Live), BankError> {
+fn load(
+    folder: &Path,
+    journal: &mut Journal,
+    rounds: &RoundFiles,
+) -> Result<(Store, Live), BankError> {
     catch_unwind(AssertUnwindSafe(|| {
         let store = Store::open(&folder.join(DATABASE))?;
-        catch_up(&store, journal)?;
+        catch_up(&store, journal, rounds)?;
         let live = live(&store)?;
         Ok((store, live))
     }))
     .unwrap_or(Err(BankError::Panicked))
 }
 
-fn catch_up(store: &Store, journal: &mut Journal) -> Result<(), BankError> {
+fn catch_up(store: &Store, journal: &mut Journal, rounds: &RoundFiles) -> Result<(), BankError> {
     let (_, offset) = store.applied()?;
-    let mut pending: Vec<(Entry, u64)> = Vec::new();
     journal.replay(offset, |entry, after| {
-        pending.push((entry, after));
-        Ok(())
-    })?;
-    for (entry, after) in pending {
         if let Change::Publish(header) = &entry.change {
-            store.keep_skills(header.number, journal.read_round(header)?.into_iter())?;
+            store.keep_skills(header.number, rounds.read(header)?.into_iter())?;
         }
-        store.apply(&entry, after)?;
-    }
-    Ok(())
+        store.apply(&entry, after)
+    })?;
+    store.flush()
 }
 
 fn live(store: &Store) -> Result<Live, BankError> {

@@ -2,7 +2,7 @@
 //!
 //! Skills outlive studies and travel between hospitals, so the check is strict: it may refuse a
 //! harmless phrase, and a person can word it otherwise. It looks at form (dates, ages, long
-//! numbers, addresses), at words that introduce an identity (`MRN`, `Mr`), at DICOM person names
+//! numbers, addresses), at words that announce an identity (`MRN`, `Mrs`), at DICOM person names
 //! (`Doe^Jane`), and at common given and family names that are not also words of anatomy.
 
 mod names;
@@ -14,10 +14,8 @@ use crate::error::{ErrorKind, Kind};
 const DIGITS_MAX: usize = 3;
 
 /// Words that announce who somebody is.
-const IDENTITY_WORDS: [&str; 34] = [
-    "mr",
+const IDENTITY_WORDS: [&str; 31] = [
     "mrs",
-    "miss",
     "mister",
     "prof",
     "professor",
@@ -33,7 +31,6 @@ const IDENTITY_WORDS: [&str; 34] = [
     "nhs",
     "nino",
     "accession",
-    "acc",
     "accno",
     "patid",
     "patientid",
@@ -137,9 +134,9 @@ fn announces_identity(text: &str, words: &[String]) -> bool {
         matches!(pair[0].as_str(), "patient" | "pt" | "pat")
             && matches!(pair[1].as_str(), "name" | "id" | "no" | "number" | "named" | "called")
     };
-    // `dr` is also a side in some languages; as a title it stands before a capital letter.
-    let doctor = ["Dr. ", "Dr ", "dr. "].iter().any(|title| text.contains(title));
-    doctor
+    // `MR` is a modality and `dr` a side in some languages: as titles they are written like this.
+    let titles = ["Dr. ", "Dr ", "dr. ", "Mr. ", "Mr ", "mr. "];
+    titles.iter().any(|title| text.contains(title))
         || words.iter().any(|word| IDENTITY_WORDS.contains(&word.as_str()))
         || words.windows(2).any(patient_is)
 }
@@ -225,6 +222,7 @@ mod tests {
             "hip of DOE^JANE",
             "Dr. Quincke asks for the spleen",
             "Mrs Q left kidney",
+            "Mr. Q left kidney",
             "scan of 12.03.2024",
             "since 2019",
             "3/24",
@@ -251,6 +249,7 @@ mod tests {
         for text in [
             "lt hippo volumetry",
             "XQZ",
+            "MR brain ACC",
             "L5/S1 disc",
             "T12 vertebral body",
             "circle of Willis",

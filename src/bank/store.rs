@@ -92,7 +92,7 @@ impl Store {
         Ok(())
     }
 
-    /// Applies one entry of the journal; returns after it is durable.
+    /// Applies one entry of the journal, all of it or nothing; [`Store::flush`] makes it durable.
     ///
     /// # Errors
     /// When sled fails.
@@ -133,7 +133,14 @@ impl Store {
         done.map_err(|error| match error {
             TransactionError::Abort(source) => BankError::Malformed(source),
             TransactionError::Storage(source) => BankError::Database(source),
-        })?;
+        })
+    }
+
+    /// Makes what was applied durable.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn flush(&self) -> Result<(), BankError> {
         self.db.flush()?;
         Ok(())
     }

@@ -9,12 +9,16 @@ use clap::Args;
 use super::Ended;
 use super::progress::CountProgress;
 use crate::app;
+use crate::bank::{Bank, Offer, RetrievalQuery, Round};
+use crate::clock::Clock;
 use crate::config::Config;
+use crate::eval::runner::SkillContext;
 use crate::eval::scores::Bootstrap;
 use crate::eval::{
     Configuration, Evaluation, Report, Request, Runner, Settings, Split, Suite, pictures,
 };
 use crate::orders::{Engine, write_whole};
+use crate::reason::OfferedSkill;
 use crate::runtime::Bundle;
 use crate::threads::Progress;
 
@@ -55,8 +59,21 @@ impl Eval {
         let suite = self.chosen_suite(config)?;
         let configurations = self.configurations()?;
         let engine = app::engine(config)?;
-        let settings = settings(config, &engine)?;
-        let runner = Runner::new(engine.eval_models());
+        let bank = bank(config, &configurations)?;
+        let round = bank.as_ref().map(Bank::active);
+        let settings = settings(config, &engine, round.as_deref())?;
+        // The round that was active at the beginning serves to the end.
+        let skills = |context: SkillContext<'_>| -> Result<Vec<OfferedSkill>, String> {
+            let (Some(bank), Some(round)) = (&bank, &round) else { return Ok(Vec::new()) };
+            let query = RetrievalQuery {
+                text: context.text.to_owned(),
+                modality: context.modality.code().to_owned(),
+                ..RetrievalQuery::default()
+            };
+            let offers = bank.retrieve_from(&round.skills, &query);
+            Ok(offers.iter().map(Offer::for_prompt).collect())
+        };
+        let runner = Runner::new(engine.eval_models()).with_skills(&skills);
         let bootstrap = Bootstrap { seed: self.seed, resamples: self.resamples };
         let evaluation = Evaluation {
             suite: &suite,
@@ -146,7 +163,17 @@ pub(super) fn open(folder: &Path, config: &Config) -> anyhow::Result<Suite> {
     suite.with_context(|| format!("cannot open the suite in {}", folder.display()))
 }
 
-fn settings(config: &Config, engine: &Engine) -> anyhow::Result<Settings> {
+/// The bank of the configured storage, where a configuration wants skills and there is one.
+fn bank(config: &Config, configurations: &[Configuration]) -> anyhow::Result<Option<Bank>> {
+    let folder = config.storage.path.join("bank");
+    if !configurations.contains(&Configuration::Seer) || !folder.is_dir() {
+        return Ok(None);
+    }
+    let bank = Bank::open(&folder, config.bank.settings(), Clock::system());
+    bank.map(Some).with_context(|| format!("cannot open the bank in {}", folder.display()))
+}
+
+fn settings(config: &Config, engine: &Engine, round: Option<&Round>) -> anyhow::Result<Settings> {
     let identity = |bundle: &Bundle| {
         let manifest = bundle.manifest();
         let hash = &bundle.manifest_sha256()[..16];
@@ -155,7 +182,8 @@ fn settings(config: &Config, engine: &Engine) -> anyhow::Result<Settings> {
     Ok(Settings {
         reasoner: identity(engine.reasoner_bundle()),
         backbone: identity(engine.backbone_bundle()),
-        bank_round: None,
+        bank_round: round
+            .map(|round| format!("{} ({} skills)", round.number(), round.skills.len())),
         decoding: serde_json::to_string(&config.reasoner)?,
         provider: engine.provider().to_owned(),
         server_version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -111,6 +111,7 @@ impl Segment {
                 } else {
                     SegmentationType::Binary
                 },
+                skill_round: None,
                 at: Clock::system().now(),
             };
             let (written, found) =

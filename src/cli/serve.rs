@@ -24,9 +24,12 @@ pub(super) fn run(config: Config) -> anyhow::Result<Ended> {
             let title = &app.config.pacs.ae_title;
             eprintln!("DICOM associations: {title} on {address}");
         }
-        let orders = app.orders.clone();
+        let (orders, evolution) = (app.orders.clone(), app.evolution.clone());
+        let retention = tokio::spawn(http::keep_retention(app.clone()));
         let served = http::serve(app, listener, stop_signal()).await;
+        retention.abort();
         orders.stop();
+        evolution.stop();
         served?;
         anyhow::Ok(())
     })?;

@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 use super::Ended;
 use super::progress::CountProgress;
 use crate::config::Config;
+use crate::eval::ask::{self, AskSettings};
 use crate::eval::readers::{self, ImportSettings, Layout};
 use crate::runtime::Bundle;
 use crate::threads::Progress;
@@ -18,6 +19,8 @@ use crate::threads::Progress;
 pub(super) enum Suite {
     /// Turns a public data set, in the folders in which it comes, into a suite.
     Import(Import),
+    /// Words requests about the cases of a suite, from the names of their labels.
+    Ask(Ask),
     /// Says what a suite holds.
     Show {
         /// Folder of the suite.
@@ -56,10 +59,54 @@ pub(super) struct Import {
     seed: u64,
 }
 
+/// Words requests about the cases of a suite.
+#[derive(Debug, Args)]
+pub(super) struct Ask {
+    /// Folder of the suite; its requests.jsonl is replaced.
+    suite: PathBuf,
+    /// Free wordings of each target.
+    #[arg(long, default_value_t = 7)]
+    wordings: usize,
+    /// Requests to be refused, for each case.
+    #[arg(long, default_value_t = 8)]
+    rejections: usize,
+    /// Most targets of a case, drawn where it has more.
+    #[arg(long, default_value_t = 10)]
+    targets: usize,
+    /// Seed of wordings and draws.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+impl Ask {
+    fn run(self, config: &Config) -> anyhow::Result<Ended> {
+        let bundle = Bundle::open(&config.models.folder.join(&config.models.backbone))?;
+        let settings = AskSettings {
+            wordings: self.wordings,
+            rejections: self.rejections,
+            target_count_max: self.targets,
+            seed: self.seed,
+        };
+        let (bar, progress) = bar("Wording");
+        let count = ask::ask(&self.suite, bundle.vocabulary(), &settings, &progress);
+        bar.finish();
+        println!("{} requests written to {}", count?, self.suite.display());
+        Ok(Ended::Done)
+    }
+}
+
+/// A bar and the progress that it shows.
+fn bar(name: &'static str) -> (Arc<CountProgress>, Progress) {
+    let bar = Arc::new(CountProgress::new(name));
+    let showing = Arc::clone(&bar);
+    (bar, Progress::new(move |done, total| showing.show(done, total)))
+}
+
 impl Suite {
     pub(super) fn run(self, config: &Config) -> anyhow::Result<Ended> {
         match self {
             Self::Import(import) => import.run(config),
+            Self::Ask(ask) => ask.run(config),
             Self::Show { suite } => show(&suite, config),
         }
     }
@@ -85,9 +132,7 @@ impl Import {
             heldout_share: self.heldout,
             seed: self.seed,
         };
-        let bar = Arc::new(CountProgress::new("Importing"));
-        let showing = Arc::clone(&bar);
-        let progress = Progress::new(move |done, total| showing.show(done, total));
+        let (bar, progress) = bar("Importing");
         let vocabulary = bundle.vocabulary();
         let imported =
             readers::import(layout, &self.data, &self.out, vocabulary, &settings, &progress);

@@ -102,11 +102,22 @@ pub enum Role {
 pub struct StorageSettings {
     /// Folder for instances, index and orders; made when missing.
     pub path: PathBuf,
+    /// Most bytes of all instances together.
+    pub quota_bytes: Option<u64>,
+    /// Studies of which nothing was received for so many days are deleted.
+    pub retention_days: Option<u32>,
+    /// Let an instance replace a stored one that has its UID but other bytes.
+    pub replace_instances: bool,
 }
 
 impl Default for StorageSettings {
     fn default() -> Self {
-        Self { path: ".seer/data".into() }
+        Self {
+            path: ".seer/data".into(),
+            quota_bytes: None,
+            retention_days: None,
+            replace_instances: false,
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::codestream::{self, Shape};
-use super::pixels::PixelDescription;
+use super::pixels::{Photometric, PixelDescription};
 use super::{jpeg_extended, jpeg_ls};
 
 /// Tiles a small JPEG 2000 image may have; larger ones may have one more per 1,024 pixels.
@@ -77,7 +77,11 @@ pub(super) fn decode_jpeg(
             jpeg_extended::decode(frame, rows, columns)?
         }
         (12, 2) => return Err(Fault::Unsupported("12-bit progressive JPEG")),
-        _ => decode(frame, shape, transfer_syntax_uid)?,
+        _ => {
+            let is_rgb = description.photometric == Photometric::Colour("RGB");
+            let named = if is_rgb { codestream::jpeg_named_rgb(frame) } else { None };
+            decode(named.as_deref().unwrap_or(frame), shape, transfer_syntax_uid)?
+        }
     };
     Ok(Coded::unsigned(samples, shape.precision, description))
 }

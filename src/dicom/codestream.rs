@@ -77,6 +77,59 @@ pub(super) fn segment(frame: &[u8], mut at: usize) -> Result<(u8, &[u8], usize),
     Ok((marker, content, end))
 }
 
+/// The same JPEG with its three components named R, G and B, so that a decoder takes them as they
+/// are; `None` when an Adobe segment says what they are, or the frame is not of that shape.
+///
+/// Writers that store RGB without a transform often name the components 1, 2 and 3, which decoders
+/// take for YCbCr.
+pub(super) fn jpeg_named_rgb(frame: &[u8]) -> Option<Vec<u8>> {
+    const NAMES: [u8; 3] = *b"RGB";
+    let mut renamed = frame.to_vec();
+    let mut ids: Option<[u8; 3]> = None;
+    let mut at = 2;
+    while at < frame.len() {
+        let (marker, content, end) = segment(frame, at).ok()?;
+        let content_at = end - content.len();
+        match marker {
+            // A shorter one says nothing of the transform.
+            0xEE if content.starts_with(b"Adobe") && content.len() >= 12 => return None,
+            0xC4 | 0xC8 | 0xCC => {}
+            0xC0..=0xCF if *content.get(5)? == 3 => {
+                let places = [6, 9, 12];
+                ids = Some([*content.get(6)?, *content.get(9)?, *content.get(12)?]);
+                places
+                    .iter()
+                    .zip(NAMES)
+                    .for_each(|(place, name)| renamed[content_at + place] = name);
+            }
+            0xDA => {
+                let count = usize::from(*content.first()?);
+                for place in (0..count).map(|index| 1 + 2 * index) {
+                    let id = content.get(place)?;
+                    let index = ids?.iter().position(|known| known == id)?;
+                    renamed[content_at + place] = NAMES[index];
+                }
+                // In entropy-coded data a marker is FF and neither 00 nor a restart.
+                let coded = frame.get(end..)?.windows(2);
+                let mut markers = coded.enumerate().filter(|(_, pair)| {
+                    pair[0] == 0xFF && !matches!(pair[1], 0x00 | 0xD0..=0xD7 | 0xFF)
+                });
+                let next = markers.next().map(|(offset, pair)| (end + offset, pair[1]));
+                match next {
+                    Some((next, marker)) if marker != 0xD9 => {
+                        at = next;
+                        continue;
+                    }
+                    _ => return Some(renamed),
+                }
+            }
+            _ => {}
+        }
+        at = end;
+    }
+    None
+}
+
 /// The SIZ segment of JPEG 2000 (ITU-T T.800 §A.5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Jpeg2000Header {
@@ -229,6 +282,20 @@ mod tests {
         assert_eq!(jpeg_shape(jpeg), Some((shape, 3)));
         assert_eq!(jpeg_shape(&jpeg[..20]), None);
         assert_eq!(jpeg_shape(b"\0\0"), None);
+    }
+
+    #[test]
+    fn names_the_components_of_a_jpeg_in_every_header() {
+        let jpeg = b"\xFF\xD8\xFF\xC0\0\x11\x08\0\x01\0\x01\x03\x01\x11\0\x02\x11\0\x03\x11\0\
+            \xFF\xDA\0\x08\x01\x01\0\0\x3F\0ab\xFF\0\xFF\xD0c\
+            \xFF\xDA\0\x0A\x02\x02\0\x03\0\0\x3F\0d\xFF\xD9";
+        let named = jpeg_named_rgb(jpeg).expect("three components");
+        let expected = b"\xFF\xD8\xFF\xC0\0\x11\x08\0\x01\0\x01\x03R\x11\0G\x11\0B\x11\0\
+            \xFF\xDA\0\x08\x01R\0\0\x3F\0ab\xFF\0\xFF\xD0c\
+            \xFF\xDA\0\x0A\x02G\0B\0\0\x3F\0d\xFF\xD9";
+        assert_eq!(named, expected);
+        let adobe = b"\xFF\xD8\xFF\xEE\0\x0EAdobe\0\x64\0\0\0\0\x01\xFF\xD9";
+        assert_eq!(jpeg_named_rgb(adobe), None);
     }
 
     #[test]

@@ -108,11 +108,11 @@ impl Source<'_> {
         let description = self.description;
         match description.photometric {
             Photometric::Colour(photometric) => {
-                return Err(DicomError::Colour { photometric, samples: description.samples });
+                Err(DicomError::Colour { photometric, samples: description.samples })
             }
             Photometric::Monochrome1 | Photometric::Monochrome2 if description.samples != 1 => {
                 let photometric = "MONOCHROME";
-                return Err(DicomError::Colour { photometric, samples: description.samples });
+                Err(DicomError::Colour { photometric, samples: description.samples })
             }
             Photometric::Monochrome1 | Photometric::Monochrome2 => Ok(()),
         }

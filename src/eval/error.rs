@@ -120,6 +120,12 @@ pub enum EvalError {
         /// What the bank said.
         reason: String,
     },
+    /// A language model that words requests could not be asked.
+    #[error("wordings cannot be fetched: {reason}")]
+    Rephrase {
+        /// What went wrong.
+        reason: String,
+    },
     /// Asked to stop, or out of time.
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -135,7 +141,7 @@ impl EvalError {
 impl Kind for EvalError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Io { .. } => ErrorKind::Unavailable,
+            Self::Io { .. } | Self::Rephrase { .. } => ErrorKind::Unavailable,
             Self::Malformed { .. } | Self::OtherGrid { .. } | Self::Missing { .. } => {
                 ErrorKind::Invalid
             }

@@ -5,7 +5,8 @@
 //! requests.jsonl           one request a line
 //! cases/<case>/            image.nii.gz or dicom/
 //!                          labels.nii.gz, or a DICOM SEG (labels.dcm or any other *.dcm)
-//!                          case.toml (optional): modality, patient, body_regions, [labels]
+//!                          case.toml (optional): modality, patient, body_regions, split,
+//!                          [labels], [targets]
 //! ```
 
 mod case;
@@ -65,6 +66,16 @@ impl Suite {
     /// Names the file and line that cannot be used.
     pub fn open(folder: &Path) -> Result<Self, EvalError> {
         Self::open_with(folder, DicomLimits::default())
+    }
+
+    /// Opens a suite that has no requests yet.
+    ///
+    /// # Errors
+    /// As [`Suite::open`].
+    pub fn open_cases(folder: &Path) -> Result<Self, EvalError> {
+        let facts: SuiteFacts = read_toml(&folder.join("suite.toml"))?;
+        let limits = DicomLimits::default();
+        Ok(Self { folder: folder.to_owned(), facts, requests: Vec::new(), limits })
     }
 
     /// The same with limits for DICOM files.
@@ -177,10 +188,14 @@ impl Suite {
     /// As [`Suite::case_facts`].
     pub fn labels_by_name(&self, case: &str) -> Result<BTreeMap<String, Vec<u32>>, EvalError> {
         let mut labels: BTreeMap<String, Vec<u32>> = BTreeMap::new();
-        for (value, name) in self.case_facts(case)?.labels {
+        let facts = self.case_facts(case)?;
+        for (value, name) in facts.labels {
             if let Ok(value) = value.parse() {
                 labels.entry(normalise(&name)).or_default().push(value);
             }
+        }
+        for (name, values) in facts.targets {
+            labels.insert(normalise(&name), values);
         }
         let asked = self.requests.iter().filter(|r| r.case == case && !r.labels.is_empty());
         for request in asked {

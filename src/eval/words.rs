@@ -27,6 +27,8 @@ pub struct Scene {
     pub body_regions: Vec<String>,
     /// Concepts that the scan shows for certain, by name.
     pub visible: Vec<String>,
+    /// Targets that a reader of the reference looked for and did not find here.
+    pub absent: Vec<String>,
 }
 
 impl Scene {
@@ -110,6 +112,34 @@ impl<'a> Synthesizer<'a> {
         let frame = grammar::Frame { surface: &surface, other: other.as_deref(), scene };
         let text = grammar::sentence(style, &frame, random);
         Some(Wording { style: style.to_owned(), text, phrase, surface, tags })
+    }
+
+    /// A request for two targets that have nothing in common; none for two of a kind.
+    pub fn pair(&self, targets: [&str; 2], scene: &Scene, random: &mut Random) -> Option<Wording> {
+        let [a, b] = targets.map(|target| self.concept(target));
+        let kind = |c: Option<&Concept>| c.map(|c| c.property_type.value.clone());
+        let nested = |one: Option<&Concept>, name: &str| {
+            one.is_some_and(|c| c.parts.iter().any(|part| part == name))
+        };
+        let related = targets[0].contains(targets[1]) || targets[1].contains(targets[0]);
+        if kind(a) == kind(b) || nested(a, targets[1]) || nested(b, targets[0]) || related {
+            return None;
+        }
+        let phrases = [self.phrase(targets[0], a, random), self.phrase(targets[1], b, random)];
+        let surface = format!("{} and the {}", phrases[0], phrases[1]);
+        const STYLES: [&str; 4] =
+            ["formal_task", "clinical_request", "report_style", "verbose_request"];
+        let style: &str = STYLES[random.below(STYLES.len())];
+        let frame = grammar::Frame { surface: &surface, other: None, scene };
+        let text = grammar::sentence(style, &frame, random).replace("the both ", "both ");
+        let surface = surface.replace("the both ", "both ");
+        Some(Wording {
+            style: style.to_owned(),
+            text,
+            phrase: surface.clone(),
+            surface,
+            tags: tags_of(style),
+        })
     }
 
     /// Distinct wordings, the styles taking turns; fewer than `count` when there are no more.

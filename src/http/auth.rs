@@ -1,6 +1,7 @@
 //! API keys and what they allow.
 
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -11,14 +12,54 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use super::Server;
 use super::error::ApiError;
 use crate::config::{AuthSettings, Role};
+use crate::error::ErrorKind;
 
 /// The configured keys, as digests.
-pub(super) struct Keys(Vec<([u8; 32], Role)>);
+pub(super) struct Keys(Vec<([u8; 32], Caller)>);
+
+/// Who asks, as the configuration names the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Caller {
+    pub(super) name: String,
+    pub(super) role: Role,
+}
+
+impl Caller {
+    /// Whoever asks where no keys are configured: somebody on this machine.
+    fn local() -> Self {
+        Self { name: "local".to_owned(), role: Role::Admin }
+    }
+
+    /// Refuses who is no administrator.
+    pub(super) fn admin(self) -> Result<Self, ApiError> {
+        if self.role >= Role::Admin {
+            return Ok(self);
+        }
+        let detail = format!("role {:?} may not do this; admin may", self.role).to_lowercase();
+        Err(ApiError::status(StatusCode::FORBIDDEN, "forbidden", detail))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let none =
+            || ApiError::new(ErrorKind::Internal, "route has no guard that names the caller");
+        parts.extensions.get::<Self>().cloned().ok_or_else(none)
+    }
+}
 
 impl Keys {
     pub(super) fn new(settings: &AuthSettings) -> Self {
         let keys = settings.api_keys.iter();
-        Self(keys.filter_map(|key| Some((key.digest()?, key.role))).collect())
+        Self(
+            keys.filter_map(|key| {
+                let caller = Caller { name: key.name.clone(), role: key.role };
+                Some((key.digest()?, caller))
+            })
+            .collect(),
+        )
     }
 
     /// Whether anybody may do anything.
@@ -26,8 +67,8 @@ impl Keys {
         self.0.is_empty()
     }
 
-    /// The role of a key. Takes the same time whichever key matches, or none.
-    fn role(&self, key: &str) -> Option<Role> {
+    /// Whose a key is. Takes the same time whichever key matches, or none.
+    fn caller(&self, key: &str) -> Option<&Caller> {
         let digest: [u8; 32] = Sha256::digest(key).into();
         let mut found = 0_u32;
         for (number, (known, _)) in (1..).zip(&self.0) {
@@ -35,28 +76,35 @@ impl Keys {
             found.conditional_assign(&number, same);
         }
         let index = usize::try_from(found).ok()?.checked_sub(1)?;
-        self.0.get(index).map(|(_, role)| *role)
+        self.0.get(index).map(|(_, caller)| caller)
     }
 }
 
 /// Lets a request pass whose key allows its method: viewers read, orderers write.
 pub(super) async fn require_key(
     State(server): State<Server>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     if server.keys.is_empty() {
+        request.extensions_mut().insert(Caller::local());
         return next.run(request).await;
     }
     let needed = match *request.method() {
         Method::GET | Method::HEAD | Method::OPTIONS => Role::Viewer,
+        // Orders are cancelled by those who give them; studies are deleted by administrators.
+        Method::DELETE if request.uri().path().starts_with("/dicom-web/") => Role::Admin,
         _ => Role::Orderer,
     };
     let key = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let key = key.and_then(bearer);
-    match key.and_then(|key| server.keys.role(key)) {
-        Some(role) if role >= needed => next.run(request).await,
-        Some(role) => refuse(
+    match key.and_then(|key| server.keys.caller(key)) {
+        Some(caller) if caller.role >= needed => {
+            let caller = caller.clone();
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Some(Caller { role, .. }) => refuse(
             StatusCode::FORBIDDEN,
             "forbidden",
             format!("role {role:?} may not do this; {needed:?} may").to_lowercase(),
@@ -110,10 +158,11 @@ mod tests {
         };
         let api_keys = vec![key("first", Role::Viewer), key("second", Role::Admin)];
         let keys = Keys::new(&AuthSettings { api_keys });
-        assert_eq!(keys.role("first"), Some(Role::Viewer));
-        assert_eq!(keys.role("second"), Some(Role::Admin));
-        assert_eq!(keys.role("third"), None);
-        assert_eq!(keys.role(""), None);
+        let role = |key: &str| keys.caller(key).map(|caller| caller.role);
+        assert_eq!(role("first"), Some(Role::Viewer));
+        assert_eq!(role("second"), Some(Role::Admin));
+        assert_eq!(role("third"), None);
+        assert_eq!(role(""), None);
     }
 
     #[test]

@@ -3,7 +3,10 @@
 //! Each file lists its resources as data beside what answers them; see [`resource`].
 
 mod bulkdata;
+mod capabilities;
 mod conditional;
+mod conformance;
+mod delete;
 mod download;
 mod frames;
 mod multipart;
@@ -13,6 +16,7 @@ mod recent;
 mod rendered;
 mod resource;
 mod stow;
+mod stow_json;
 mod stow_response;
 mod wado;
 mod xml;
@@ -25,6 +29,9 @@ use utoipa_axum::router::OpenApiRouter;
 use super::Server;
 use resource::Resource;
 
+pub(super) use capabilities::answer as answer_capabilities;
+pub use conformance::statement as conformance_statement;
+pub(super) use delete::log_deleted;
 pub(super) use recent::RecentFrames;
 pub(super) use wado::whole_body;
 
@@ -52,6 +59,7 @@ fn quick_resources() -> Vec<Answered> {
     all.extend(wado::metadata_resources());
     all.extend(rendered::resources());
     all.push(frames::resource());
+    all.extend(delete::resources());
     all
 }
 
@@ -61,6 +69,12 @@ fn long_resources() -> Vec<Answered> {
     all.push(bulkdata::resource());
     all.extend(bulkdata::resources());
     all
+}
+
+/// Everything the service can do, for those who want to know.
+fn all_resources() -> Vec<Resource> {
+    let answered = quick_resources().into_iter().chain(long_resources());
+    answered.map(|(resource, _)| resource).collect()
 }
 
 fn router(resources: Vec<Answered>) -> OpenApiRouter<Server> {

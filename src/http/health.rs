@@ -89,6 +89,8 @@ async fn show_metrics(State(server): State<Server>) -> Result<Response, ApiError
     let orders = server.app.orders.clone();
     let (queued, running) = run_blocking(move || orders.depth()).await??;
     metrics::order_depth(queued, running);
+    let bank = server.app.bank.clone();
+    run_blocking(move || bank.show_metrics()).await?;
     let content_type = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     Ok((content_type, metrics::recorder().render()).into_response())
 }

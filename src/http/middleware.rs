@@ -83,6 +83,8 @@ pub(super) fn wrap(router: Router<Server>, server: &Server) -> Router<Server> {
         .layer(CompressionLayer::new().gzip(true).compress_when(SizeAbove::new(1024).and(is_text)))
         // Viewers such as OHIF are pages of another origin.
         .layer(cors(&settings.cors_origins))
+        // Retrieve Capabilities is an OPTIONS request too; the layer above would take it.
+        .layer(from_fn(super::dicomweb::answer_capabilities))
         // Pages that isolate themselves (COOP/COEP), as older OHIF does, may use what we send
         // only with this; and nothing we send is to be interpreted as another type.
         .layer(SetResponseHeaderLayer::if_not_present(
@@ -150,6 +152,7 @@ fn cors(origins: &[String]) -> CorsLayer {
             header::AUTHORIZATION,
             header::CONTENT_TYPE,
             header::IF_NONE_MATCH,
+            header::RANGE,
             HeaderName::from_static("idempotency-key"),
         ])
         .expose_headers([
@@ -160,6 +163,10 @@ fn cors(origins: &[String]) -> CorsLayer {
             header::LOCATION,
             header::RETRY_AFTER,
             header::WARNING,
+            header::ACCEPT_RANGES,
+            header::CONTENT_LOCATION,
+            header::CONTENT_RANGE,
+            HeaderName::from_static("x-total-count"),
             REQUEST_ID,
         ])
         .max_age(Duration::from_secs(3600))

@@ -2,6 +2,7 @@
 
 mod create;
 mod events;
+mod feedback;
 mod results;
 mod wire;
 
@@ -29,6 +30,7 @@ pub(super) fn quick_routes() -> OpenApiRouter<Server> {
         .routes(routes!(list))
         .routes(routes!(read))
         .routes(routes!(cancel))
+        .routes(routes!(feedback::list))
         .routes(routes!(results::reasoning))
         .routes(routes!(results::segmentation))
         .routes(routes!(results::segmentation_nifti))
@@ -37,7 +39,10 @@ pub(super) fn quick_routes() -> OpenApiRouter<Server> {
 
 /// Uploads and streams.
 pub(super) fn long_routes() -> OpenApiRouter<Server> {
-    OpenApiRouter::new().routes(routes!(create::create)).routes(routes!(events::events))
+    OpenApiRouter::new()
+        .routes(routes!(create::create))
+        .routes(routes!(events::events))
+        .routes(routes!(feedback::give))
 }
 
 /// Lists orders, newest first.

@@ -1,4 +1,4 @@
-//! The workbench, the interactive API page and the OpenAPI document; nothing comes from a CDN.
+//! The workbench, the administration page, the interactive API page and the OpenAPI document; nothing comes from a CDN.
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, header};
@@ -22,6 +22,27 @@ pub(super) fn router(document: utoipa::openapi::OpenApi) -> Router<Server> {
         .route(
             "/static/workbench.css",
             get(async || page("text/css", include_str!("../../static/workbench.css"))),
+        )
+        .route(
+            "/conformance",
+            get(async || page("text/markdown", include_str!("../../static/conformance.md"))),
+        )
+        .route(
+            "/evolution",
+            get(async || page("text/html", include_str!("../../static/evolution.html"))),
+        )
+        .route(
+            "/static/evolution.js",
+            get(async || page("text/javascript", include_str!("../../static/evolution.js"))),
+        )
+        .route("/admin", get(async || page("text/html", include_str!("../../static/admin.html"))))
+        .route(
+            "/static/admin.js",
+            get(async || page("text/javascript", include_str!("../../static/admin.js"))),
+        )
+        .route(
+            "/static/admin.css",
+            get(async || page("text/css", include_str!("../../static/admin.css"))),
         )
         .merge(SwaggerUi::new("/api").url("/openapi.json", document))
 }

@@ -26,10 +26,10 @@ use crate::threads::run_blocking;
 use paced::{EndlessHeader, Paced, Unread};
 
 const WRITE_BUFFER_BYTES: usize = 256 << 10;
-/// RFC 2046 §5.1.1 allows 70 characters; Orthanc sends 73.
-const BOUNDARY_LENGTH_MAX: usize = 200;
 /// Uploads up to this size stay in memory until they are stored; larger ones go to disk at once.
 const IN_MEMORY_BYTES_MAX: usize = 4 << 20;
+/// RFC 2046 §5.1.1 allows 70 characters; Orthanc sends 73.
+const BOUNDARY_LENGTH_MAX: usize = 200;
 const TEXT_PART_BYTES_MAX: usize = 1 << 20;
 
 /// A multipart body being read.
@@ -134,14 +134,23 @@ impl Upload {
     /// # Errors
     /// As [`Upload::next`], and when it is longer than any text may be or not UTF-8.
     pub(super) async fn text(&self, field: Field<'static>) -> Result<String, ApiError> {
+        self.text_up_to(field, TEXT_PART_BYTES_MAX).await
+    }
+
+    /// As [`Upload::text`], with a limit of the caller's.
+    pub(super) async fn text_up_to(
+        &self,
+        field: Field<'static>,
+        bytes_max: usize,
+    ) -> Result<String, ApiError> {
         let mut bytes = Vec::new();
         let mut chunks = std::pin::pin!(self.chunks(field));
         while let Some(chunk) = self.limits.wait(chunks.next()).await?.transpose()? {
             bytes.extend_from_slice(&chunk);
-            if bytes.len() > TEXT_PART_BYTES_MAX {
+            if bytes.len() > bytes_max {
                 return Err(ApiError::new(
                     ErrorKind::TooLarge,
-                    format!("text part is larger than {TEXT_PART_BYTES_MAX} bytes"),
+                    format!("text part is larger than {bytes_max} bytes"),
                 ));
             }
         }

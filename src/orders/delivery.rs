@@ -240,14 +240,15 @@ struct Outcome {
 pub(super) fn objects_of(order: &Order) -> Vec<Scope> {
     let study = &order.new.study_uid;
     let Some(result) = &order.result else { return Vec::new() };
-    let (series, sop) = (result.seg_series_uid.clone(), result.seg_sop_instance_uid.clone());
-    let seg = Scope::instance(study.clone(), series, sop);
+    let seg = (result.seg_series_uid.clone(), result.seg_sop_instance_uid.clone());
     let documents = result.documents.iter().filter_map(|document| {
         let series = SeriesUid::parse(&document.series_uid).ok()?;
-        let sop = SopInstanceUid::parse(&document.sop_instance_uid).ok()?;
-        Some(Scope::instance(study.clone(), series, sop))
+        Some((series, SopInstanceUid::parse(&document.sop_instance_uid).ok()?))
     });
-    std::iter::once(seg).chain(documents).collect()
+    std::iter::once(seg)
+        .chain(documents)
+        .map(|(series, sop)| Scope::instance(study.clone(), series, sop))
+        .collect()
 }
 
 impl Store {

@@ -151,6 +151,21 @@ impl Engine {
     }
 }
 
+impl crate::evolve::ModelHolder for Engine {
+    fn models(&self) -> crate::eval::Models<'_> {
+        self.eval_models()
+    }
+
+    fn names(&self) -> BTreeMap<String, String> {
+        let name = |bundle: &Bundle, role: &str| {
+            let manifest = bundle.manifest();
+            let hash = manifest.files.first().map_or("", |file| &file.sha256);
+            (role.to_owned(), format!("{} {} {hash}", manifest.name, manifest.version))
+        };
+        [name(&self.reasoner_bundle, "reasoner"), name(&self.backbone_bundle, "backbone")].into()
+    }
+}
+
 fn describe(bundle: &Bundle) -> RecordBundle {
     let manifest = bundle.manifest();
     let files: BTreeMap<_, _> =

@@ -92,6 +92,7 @@ pub(super) fn write_results(
         order_id: wanted.order_id,
         drop_empty_frames: wanted.drop_empty_frames,
         segmentation_type: wanted.outputs.segmentation_type,
+        skill_round: walked.skills.first().map(|skill| skill.round),
         at: wanted.at,
     };
     let (input, mut findings) = seg_input(engine, &identity, series, targets, &on_source);

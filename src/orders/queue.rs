@@ -10,6 +10,7 @@ use tokio::sync::broadcast;
 use tracing::{error, info, info_span, warn};
 use uuid::Uuid;
 
+use super::corrections::{Corrections, corrections};
 use super::pictures;
 use super::run::{self, Concluded};
 use super::standing::Arrivals;
@@ -78,6 +79,7 @@ pub(super) struct Shared {
     /// Nodes that a delivery is on its way to.
     pub(super) busy_nodes: Mutex<HashSet<String>>,
     pub(super) events: broadcast::Sender<OrderEvent>,
+    pub(super) corrections: Corrections,
     running: Mutex<HashMap<Uuid, Cancel>>,
     pub(super) work: Condvar,
     pub(super) stopping: AtomicBool,
@@ -102,6 +104,7 @@ impl Orders {
             warn!(requeued, failed, "Found {} orders that a stop interrupted", requeued + failed);
         }
         let workers = if engine.is_some() { settings.worker_count } else { 0 };
+        let (corrections, corrections_waiting) = corrections();
         let shared = Arc::new(Shared {
             settings,
             store,
@@ -110,6 +113,7 @@ impl Orders {
             pacs,
             busy_nodes: Mutex::default(),
             events: broadcast::channel(EVENT_BACKLOG).0,
+            corrections,
             running: Mutex::default(),
             work: Condvar::new(),
             stopping: AtomicBool::new(false),
@@ -123,6 +127,7 @@ impl Orders {
             }
         }
         let orders = Self { shared };
+        orders.watch_corrections(corrections_waiting)?;
         orders.start_helpers(arrivals)?;
         Ok(orders)
     }

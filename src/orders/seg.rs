@@ -25,6 +25,8 @@ pub struct SegIdentity {
     pub drop_empty_frames: bool,
     /// BINARY or LABELMAP.
     pub segmentation_type: SegmentationType,
+    /// The round of the bank whose skills the reasoner was offered; absent when it was none.
+    pub skill_round: Option<u64>,
     /// When.
     pub at: OffsetDateTime,
 }
@@ -76,7 +78,7 @@ pub(super) fn seg_input<'a>(
     let input = SegInput {
         series,
         segments,
-        provenance: provenance(engine, order_hash.clone()),
+        provenance: provenance(engine, order_hash.clone(), identity.skill_round),
         created: identity.at,
         options: SegOptions {
             segmentation_type: identity.segmentation_type,
@@ -111,11 +113,11 @@ fn order_hash(order_id: Uuid) -> String {
     hex::encode(&Sha256::digest(order_id.as_bytes())[..16])
 }
 
-fn provenance(engine: &Engine, order_hash: String) -> Provenance {
+fn provenance(engine: &Engine, order_hash: String, skill_round: Option<u64>) -> Provenance {
     Provenance {
         backbone: identity_of(engine.backbone_bundle()),
         reasoner: Some(identity_of(engine.reasoner_bundle())),
-        skill_round: None,
+        skill_round,
         server_version: env!("CARGO_PKG_VERSION").to_owned(),
         order_hash,
         device_uid: engine.device_uid().to_owned(),

@@ -61,9 +61,10 @@ impl Store {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.execute_batch(SCHEMA)?;
+        add_missing_columns(&connection)?;
         connection.execute_batch(routing::SCHEMA)?;
         connection.execute_batch(delivery::SCHEMA)?;
-        add_missing_columns(&connection)?;
+        connection.execute_batch(super::feedback::SCHEMA)?;
         Ok(Self { connection: Mutex::new(connection) })
     }
 
@@ -369,8 +370,8 @@ fn read_order(row: &Row<'_>) -> rusqlite::Result<Order> {
             priority: row.get("priority")?,
             idempotency_key: row.get("idempotency_key")?,
             drop_empty_frames: row.get("drop_empty")?,
-            routing,
             outputs: from_json(&row.get::<_, String>("outputs")?)?,
+            routing,
         },
         state: from_word(&row.get::<_, String>("state")?)?,
         step: uid("step")?.map(|text| from_word(&text)).transpose()?,

@@ -45,9 +45,11 @@ pub fn patch_positions(grid: Grid, merge: usize, side: usize) -> PatchPositions 
 fn taps(index: usize, count: usize, side: usize) -> [(usize, f32); 2] {
     let at = index as f32 * (side - 1) as f32 / count.saturating_sub(1).max(1) as f32;
     let low = at.floor();
-    let high_weight = at - low;
+    // Written as the reference rounds it: both weights come from distances taken from 1.
+    let low_weight = 1.0 - (at - low);
+    let high_weight = 1.0 - low_weight;
     let first = low as usize;
-    [(first.min(side - 1), 1.0 - high_weight), ((first + 1).min(side - 1), high_weight)]
+    [(first.min(side - 1), low_weight), ((first + 1).min(side - 1), high_weight)]
 }
 
 /// Positions of the tokens of a prompt.

@@ -153,8 +153,13 @@ impl Prompter {
             .map_err(|e| ReasonError::Tokenizer { reason: e.to_string() })
     }
 
+    /// What the system says, before the views.
+    pub fn system_text(&self) -> &str {
+        &self.texts.system
+    }
+
     /// The text after the views: instruction, skills if any, and the order.
-    fn user_text(&self, order: &str, skills: &[OfferedSkill]) -> String {
+    pub fn user_text(&self, order: &str, skills: &[OfferedSkill]) -> String {
         let order = self.defuse(order);
         if skills.is_empty() {
             return format!("{}\n\n<raw_prompt>{order}</raw_prompt>", self.texts.user);

@@ -12,7 +12,7 @@ use super::sample::Sampler;
 use super::{Decoding, OfferedSkill, ReasonError, Trace, trace};
 use crate::runtime::manifest::{DecodingSettings, ReasonerManifest};
 use crate::runtime::memory::PROMPT_TOKENS_MAX;
-use crate::runtime::{Bundle, MemoryPlan, Runtime};
+use crate::runtime::{Bundle, Reservation, Runtime};
 use crate::threads::{Cancel, Progress};
 use crate::view::View;
 
@@ -85,6 +85,7 @@ pub struct Reasoner {
     grammar: Grammar,
     manifest: ReasonerManifest,
     defaults: Defaults,
+    _reservation: Reservation,
 }
 
 /// The bundle's decoding with the configuration over it.
@@ -113,8 +114,7 @@ impl Reasoner {
             manifest.vocabulary_size,
             names,
         )?;
-        let plan = MemoryPlan::of_reasoner(bundle, !runtime.provider().has_device_memory())?;
-        runtime.check_fits(bundle, "reasoner", &plan)?;
+        let reservation = runtime.reserve(bundle, "reasoner")?;
         let model = Model::load(bundle, &manifest, runtime)?;
         let mut decoding = manifest.decoding.clone();
         decoding.constrained = settings.constrained.unwrap_or(decoding.constrained);
@@ -123,7 +123,7 @@ impl Reasoner {
         decoding.max_new_tokens = settings.max_new_tokens.unwrap_or(decoding.max_new_tokens);
         decoding.temperature = settings.temperature.unwrap_or(decoding.temperature);
         let defaults = Defaults { decoding, seed: settings.seed };
-        Ok(Self { model, prompter, grammar, manifest, defaults })
+        Ok(Self { model, prompter, grammar, manifest, defaults, _reservation: reservation })
     }
 
     /// Writes one trace. Progress is told in tokens written of the most that may be.

@@ -1,7 +1,8 @@
 //! ONNX Runtime's library, loaded once per process.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ort::LoadDynamicError;
 use ort::environment::Environment;
@@ -59,6 +60,8 @@ pub struct Runtime {
     environment: Environment,
     settings: RuntimeSettings,
     provider: Provider,
+    /// Bytes that loaded parts have planned for.
+    planned: Arc<AtomicU64>,
 }
 
 /// The one library of this process. It is never unloaded: ONNX Runtime keeps global state.
@@ -83,7 +86,8 @@ impl Runtime {
     #[tracing::instrument(skip_all, fields(runtime.library = %settings.library.display()))]
     pub fn open_with(settings: RuntimeSettings) -> Result<Self, RuntimeError> {
         let environment = load(&settings.library)?;
-        let mut runtime = Self { environment, provider: settings.provider, settings };
+        let planned = Arc::default();
+        let mut runtime = Self { environment, provider: settings.provider, settings, planned };
         match runtime.probe() {
             Ok(()) => {}
             Err(error) if runtime.settings.fall_back_to_cpu => {
@@ -103,6 +107,10 @@ impl Runtime {
     /// The settings it was opened with.
     pub fn settings(&self) -> &RuntimeSettings {
         &self.settings
+    }
+
+    pub(super) fn planned(&self) -> &Arc<AtomicU64> {
+        &self.planned
     }
 
     /// What ONNX Runtime says about its build.

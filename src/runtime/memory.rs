@@ -7,6 +7,8 @@
 
 use std::fmt;
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::manifest::{BackboneManifest, ReasonerManifest};
 use super::onnx::OnnxFacts;
@@ -171,11 +173,24 @@ pub fn shown(bytes: u64) -> String {
     }
 }
 
+/// Memory that loaded parts have planned for; given back when the part is dropped.
+#[derive(Debug)]
+pub struct Reservation {
+    planned: Arc<AtomicU64>,
+    bytes: u64,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.planned.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 impl Runtime {
     /// Refuses a part that would not fit, before it is loaded.
     ///
-    /// Device memory is held against the configured limit only; how much of it is free, the device's
-    /// own allocator finds out.
+    /// A configured limit is for everything that is loaded; without one, a device's own allocator
+    /// finds out what is free, and the host is asked, where loaded weights no longer count as free.
     ///
     /// # Errors
     /// [`RuntimeError::TooLarge`] with the plan and what is available.
@@ -186,29 +201,45 @@ impl Runtime {
         plan: &MemoryPlan,
     ) -> Result<(), RuntimeError> {
         let settings = self.settings();
-        let (place, available, needed) = if self.provider().has_device_memory() {
-            ("device", settings.device.memory_bytes_max, plan.total_bytes())
+        let left = |limit: u64| limit.saturating_sub(self.planned().load(Ordering::Relaxed));
+        let (place, available) = if self.provider().has_device_memory() {
+            ("device", settings.device.memory_bytes_max.map(left))
         } else {
-            let host = settings.memory.host_bytes.or_else(available_host_bytes);
-            ("host", host, plan.total_bytes())
+            ("host", settings.memory.host_bytes.map(left).or_else(available_host_bytes))
         };
-        tracing::info!(
-            memory.planned_bytes = needed,
-            "The {part} of {} plans for {} of {place} memory",
-            bundle.manifest().name,
-            shown(needed)
-        );
         match available {
-            Some(available) if needed > available => Err(RuntimeError::TooLarge {
+            Some(available) if plan.total_bytes() > available => Err(RuntimeError::TooLarge {
                 bundle: bundle.manifest().name.clone(),
                 part,
                 place,
-                needed: shown(needed),
-                plan: plan.to_string(),
-                available: shown(available),
+                plan: Box::new(*plan),
+                available_bytes: available,
             }),
             _ => Ok(()),
         }
+    }
+
+    /// As [`Runtime::check_fits`], and counts the part as loaded until the reservation is dropped.
+    ///
+    /// # Errors
+    /// As [`Runtime::check_fits`].
+    pub fn reserve(
+        &self,
+        bundle: &Bundle,
+        part: &'static str,
+    ) -> Result<Reservation, RuntimeError> {
+        let plan = MemoryPlan::of(bundle, part, !self.provider().has_device_memory())?;
+        self.check_fits(bundle, part, &plan)?;
+        let bytes = plan.total_bytes();
+        tracing::info!(
+            memory.planned_bytes = bytes,
+            "The {part} of {} plans for {}",
+            bundle.manifest().name,
+            shown(bytes)
+        );
+        let planned = Arc::clone(self.planned());
+        planned.fetch_add(bytes, Ordering::Relaxed);
+        Ok(Reservation { planned, bytes })
     }
 }
 

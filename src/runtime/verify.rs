@@ -102,7 +102,7 @@ pub fn verify(folder: &Path, runtime: &Runtime) -> VerifyReport {
 fn parts(bundle: &Bundle) -> Vec<Vec<GraphSpec>> {
     let manifest = bundle.manifest();
     let reasoner = manifest.reasoner.as_ref().map(|m| contract::reasoner(m).to_vec());
-    let backbone = manifest.backbone.as_ref().map(|m| contract::backbone(m));
+    let backbone = manifest.backbone.as_ref().map(contract::backbone);
     reasoner.into_iter().chain(backbone).collect()
 }
 

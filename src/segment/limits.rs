@@ -165,6 +165,6 @@ mod tests {
             }
         };
         let (low, high) = (needs(40), needs(120));
-        assert_eq!(high - low, 80 * 512 * 512 >> 20);
+        assert_eq!(high - low, (80 * 512 * 512) >> 20);
     }
 }

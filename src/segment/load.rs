@@ -14,7 +14,7 @@ use crate::runtime::contract::{self, GraphSpec};
 use crate::runtime::manifest::{
     Average, BackboneManifest, Sam3Manifest, TextSettings, VolumeTextManifest, VoxtellManifest,
 };
-use crate::runtime::{Bundle, Graph, MemoryPlan, Port, Runtime, RuntimeError};
+use crate::runtime::{Bundle, Graph, Port, Runtime, RuntimeError};
 
 /// Loads the graphs of a bundle's backbone.
 pub(super) fn model(
@@ -23,8 +23,6 @@ pub(super) fn model(
     settings: &BackboneSettings,
 ) -> Result<Model, SegmentError> {
     let manifest = bundle.backbone()?;
-    let plan = MemoryPlan::of_backbone(bundle, !runtime.provider().has_device_memory())?;
-    runtime.check_fits(bundle, "backbone", &plan)?;
     let loader = Loader { bundle, runtime, settings };
     match manifest {
         BackboneManifest::Voxtell(manifest) => loader.voxtell(manifest),
@@ -53,9 +51,9 @@ impl Loader<'_> {
         tiles::check_settings(&manifest.preprocessing)?;
         let [image, prompt, mask] = contract::voxtell(manifest);
         let network = Network::Voxtell {
-            image: self.graph(&image)?,
-            prompt: self.graph(&prompt)?,
-            mask: self.graph(&mask)?,
+            image: Box::new(self.graph(&image)?),
+            prompt: Box::new(self.graph(&prompt)?),
+            mask: Box::new(self.graph(&mask)?),
         };
         network.check()?;
         let encoder = self.text_encoder(&TextParts {
@@ -67,7 +65,7 @@ impl Loader<'_> {
         })?;
         Ok(Model::Patches(Box::new(Patches {
             network,
-            reader: Reader::Encoder(encoder),
+            reader: Reader::Encoder(Box::new(encoder)),
             preprocessing: manifest.preprocessing.clone(),
             average: Average::Logit,
             modality_ids: BTreeMap::new(),
@@ -78,19 +76,19 @@ impl Loader<'_> {
         tiles::check_settings(&manifest.preprocessing)?;
         let segmenter = self.graph(&contract::segmenter(manifest))?;
         let reader = match manifest.embedding_size {
-            Some(width) => Reader::Encoder(self.text_encoder(&TextParts {
+            Some(width) => Reader::Encoder(Box::new(self.text_encoder(&TextParts {
                 bank: manifest.text_bank.as_deref(),
                 encoder: manifest.text_encoder.as_deref(),
                 tokenizer: manifest.text_tokenizer.as_deref(),
                 settings: &manifest.text,
                 width,
-            })?),
+            })?)),
             None => {
                 let tokenizer = self.need(manifest.text_tokenizer.as_deref(), "text_tokenizer")?;
                 let length = fixed(segmenter.input("input_ids"), 1);
                 let text = &manifest.text;
                 let tokenizer = PromptTokenizer::load(self.bundle, tokenizer, text, length)?;
-                Reader::Tokenizer(tokenizer, text.lowercase)
+                Reader::Tokenizer(Box::new(tokenizer), text.lowercase)
             }
         };
         let network = Network::VolumeText { segmenter, channels: manifest.channels };
@@ -128,7 +126,7 @@ impl Loader<'_> {
             &settings,
             Some(token_count),
         )?;
-        let text = TextEncoder {
+        let text = Box::new(TextEncoder {
             bank: Bank::default(),
             cache: Mutex::new(self.cache(token_count * width)),
             live: Some((tokenizer, self.graph(&text)?)),
@@ -136,7 +134,7 @@ impl Loader<'_> {
             width: token_count * width,
             batch_max: 1,
             output: "text_features",
-        };
+        });
         Ok(Model::Slices { sam3: Box::new(sam3), text })
     }
 
@@ -200,10 +198,11 @@ impl Loader<'_> {
 impl Reader {
     fn asks_modality(&self) -> bool {
         match self {
-            Self::Encoder(TextEncoder { live: Some((_, graph)), .. }) => {
-                graph.input("modality_id").is_some()
+            Self::Encoder(encoder) => {
+                let live = encoder.live.as_ref();
+                live.is_some_and(|(_, graph)| graph.input("modality_id").is_some())
             }
-            Self::Encoder(_) | Self::Tokenizer(..) => false,
+            Self::Tokenizer(..) => false,
         }
     }
 }

@@ -18,7 +18,7 @@ const FEATURE_COPIES: u64 = 4;
 /// The graphs of one backbone.
 pub(super) enum Network {
     /// Image encoder, prompt decoder, mask decoder.
-    Voxtell { image: Graph, prompt: Graph, mask: Graph },
+    Voxtell { image: Box<Graph>, prompt: Box<Graph>, mask: Box<Graph> },
     /// One graph.
     VolumeText {
         segmenter: Graph,
@@ -55,8 +55,8 @@ impl Network {
     pub fn check(&self) -> Result<(), SegmentError> {
         match self {
             Self::Voxtell { image, prompt, mask } => {
-                check_wiring(prompt, &["text_embedding"], &[image])?;
-                check_wiring(mask, &[], &[image, prompt])?;
+                check_wiring(prompt, &["text_embedding"], &[image.as_ref()])?;
+                check_wiring(mask, &[], &[image.as_ref(), prompt.as_ref()])?;
                 check_prompts(prompt, prompt.input("text_embedding"), 1)?;
                 check_prompts(mask, mask.output("logits"), 1)
             }

@@ -25,6 +25,10 @@ const BUNDLE: &str = "seer_bundle_info";
 const FETCHES: &str = "seer_fetches_total";
 const DELIVERIES: &str = "seer_deliveries_total";
 const BANK_SKILLS: &str = "seer_bank_skills_count";
+const BANK_EPISODES: &str = "seer_bank_episodes_count";
+const BANK_FREQUENCY: &str = "seer_bank_tag_retrieval_frequency_ratio";
+const BANK_EVIDENCE: &str = "seer_bank_tag_evidence_count";
+const BANK_GAIN: &str = "seer_bank_skill_gain_reward";
 const SKILLS_RETRIEVED: &str = "seer_bank_skills_retrieved_total";
 const SKILLS_NAMED: &str = "seer_bank_skills_named_total";
 const REWARDS: &str = "seer_bank_rewards_total";
@@ -66,6 +70,10 @@ fn describe() {
     describe_counter!(DELIVERIES, "Attempts to deliver, by state: delivered, waiting or failed");
     describe_gauge!(BUNDLE, "1 for each loaded bundle, by name, version and provider");
     describe_gauge!(BANK_SKILLS, "Skills of the active round that may be offered");
+    describe_gauge!(BANK_EPISODES, "Episodes in the evidence log, by kind: all or rewarded");
+    describe_gauge!(BANK_FREQUENCY, "Share of episodes for which a tag was retrieved, by tag");
+    describe_gauge!(BANK_EVIDENCE, "Skills in the evidence log, by tag and kind");
+    describe_gauge!(BANK_GAIN, "Marginal gain of a skill, by bound: delta, low or high (95 %)");
     describe_gauge!(BANK_ROUND, "Number of the active round of skills");
     describe_counter!(
         SKILLS_RETRIEVED,
@@ -138,6 +146,27 @@ pub fn bundle_loaded(name: &str, version: &str, provider: &str) {
 pub fn bank_active(round: u64, skill_count: u64) {
     gauge!(BANK_ROUND).set(round as f64);
     gauge!(BANK_SKILLS).set(skill_count as f64);
+}
+
+/// Shows how many episodes the evidence log has, and how many have a reward.
+pub fn bank_episodes(all: u64, rewarded: u64) {
+    gauge!(BANK_EPISODES, "kind" => "all").set(all as f64);
+    gauge!(BANK_EPISODES, "kind" => "rewarded").set(rewarded as f64);
+}
+
+/// Shows what the evidence log says of a tag.
+pub fn bank_tag(tag: &str, retrieval_frequency: f64, counts: [(&'static str, u64); 4]) {
+    gauge!(BANK_FREQUENCY, "tag" => tag.to_owned()).set(retrieval_frequency);
+    for (kind, count) in counts {
+        gauge!(BANK_EVIDENCE, "tag" => tag.to_owned(), "kind" => kind).set(count as f64);
+    }
+}
+
+/// Shows the gain of a skill with its interval.
+pub fn bank_gain(skill: &str, delta: f64, [low, high]: [f64; 2]) {
+    for (bound, value) in [("delta", delta), ("low", low), ("high", high)] {
+        gauge!(BANK_GAIN, "skill" => skill.to_owned(), "bound" => bound).set(value);
+    }
 }
 
 /// Counts a skill that retrieval brought for an order.

@@ -17,7 +17,18 @@ whole = client.retrieve_study(study)
 one = client.retrieve_instance(study, series, instance)
 metadata = client.retrieve_series_metadata(study, series)
 frame = client.retrieve_instance_frames(study, series, instance, [1])[0]
-dataset = pydicom.Dataset.from_json(metadata[0])
+dataset = pydicom.Dataset.from_json(
+    metadata[0], bulk_data_uri_handler=lambda uri: bytes(client.retrieve_bulkdata(
+        # This client sends a Host without the port, so the server cannot know its own URL.
+        base + uri.split("/dicom-web")[1])[0]))
+fuzzy = client.search_for_studies(
+    fuzzymatching=True, fields=["00100030"], search_filters={"PatientName": "recognisable"})
+instances = client.search_for_instances(study, series, limit=1, offset=1)
+rendered = client.retrieve_instance_rendered(
+    study, series, instance, media_types=("image/png",))
+from_bulk = dataset.PixelData == frame
+client.delete_series(study, series)
+left = client.search_for_studies()
 print(json.dumps({
     "stored": len(stored.ReferencedSOPSequence),
     "studies": len(study_found),
@@ -28,11 +39,16 @@ print(json.dumps({
     "shape": list(one.pixel_array.shape),
     "position": [float(number) for number in dataset.ImagePositionPatient],
     "metadata": len(metadata),
+    "fuzzy": len(fuzzy),
+    "second": instances[0]["00200013"]["Value"][0],
+    "rendered": rendered[1:4].decode(),
+    "from_bulk": from_bulk,
+    "left": len(left),
 }))
 "#;
 
 #[tokio::test]
-async fn dicomweb_client_stores_searches_and_retrieves() {
+async fn dicomweb_client_stores_searches_retrieves_and_deletes() {
     let Ok(judges) = std::env::var("SEER_JUDGES") else {
         eprintln!("SKIPPED: SEER_JUDGES names no folder with the Python judges");
         return;
@@ -62,6 +78,11 @@ async fn dicomweb_client_stores_searches_and_retrieves() {
     assert_eq!(said["series"], 1);
     assert_eq!(said["metadata"], 2);
     assert_eq!(said["whole"], serde_json::json!(slices.each_ref().map(Slice::sop_instance)));
+    assert_eq!(said["fuzzy"], 1);
+    assert_eq!(said["second"], 2);
+    assert_eq!(said["rendered"], "PNG");
+    assert_eq!(said["from_bulk"], true);
+    assert_eq!(said["left"], 0);
     assert_eq!(said["name"], PATIENT_NAME);
     assert_eq!(said["same_pixels"], true);
     assert_eq!(said["shape"], serde_json::json!([ROWS, COLUMNS]));

@@ -88,7 +88,7 @@ async fn a_node_that_is_down_is_asked_again_across_a_restart() {
         priority: 0,
         idempotency_key: None,
         drop_empty_frames: false,
-        outputs: Default::default(),
+        outputs: seer::orders::Outputs::default(),
         routing: Default::default(),
     };
     let path = folder.path().to_owned();

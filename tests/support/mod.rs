@@ -1,5 +1,6 @@
 //! What several tests share.
 
+pub mod dicom_json;
 pub mod studies;
 
 use std::path::{Path, PathBuf};

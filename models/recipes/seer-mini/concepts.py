@@ -9,6 +9,10 @@ a dark (right) shade of their colour.
 
 from dataclasses import dataclass, field
 
+# Segmented Property Category (PS3.16 CID 7150).
+ANATOMY = ("91723000", "SCT", "Anatomical Structure")
+FINDING = ("49755003", "SCT", "Morphologically Abnormal Structure")
+
 
 @dataclass(frozen=True)
 class Structure:
@@ -28,6 +32,7 @@ class Structure:
     sided: bool
     sources: dict = field(default_factory=dict)
     both_synonyms: tuple = ()  # only for "both": plurals and collective words
+    category: tuple = ANATOMY
 
 
 def paired(name, plural, synonyms, code, rgb, regions, modalities, both_synonyms=(), **sources):
@@ -36,6 +41,11 @@ def paired(name, plural, synonyms, code, rgb, regions, modalities, both_synonyms
 
 def single(name, synonyms, code, rgb, regions, modalities, **sources):
     return Structure(name, name, synonyms, code, rgb, regions, modalities, False, sources)
+
+
+def finding(name, synonyms, code, rgb, regions, modalities, **sources):
+    """A pathological structure; what the sampler inserts goes by its name."""
+    return Structure(name, name, synonyms, code, rgb, regions, modalities, False, sources, (), FINDING)
 
 
 def sct(value, meaning):
@@ -118,7 +128,7 @@ STRUCTURES = [
            sct("35918002", "Fourth Ventricle"), (42, 204, 164), HEAD, MR, brain=(15,)),
     single("brain", ("whole brain", "encephalon", "brain parenchyma", "entire brain", "intracranial brain tissue",
                      "brain extraction", "brain mask"),
-           sct("12738006", "Brain"), (216, 84, 149), HEAD, MR, brain=_ALL_BRAIN),
+           sct("12738006", "Brain"), (216, 84, 149), HEAD, MR, brain=_ALL_BRAIN, lesion=(1, 2, 3)),
     single("cerebellum", ("whole cerebellum", "entire cerebellum", "little brain"),
            sct("113305005", "Cerebellum"), (200, 160, 40), HEAD, MR, brain=_CEREBELLUM[0] + _CEREBELLUM[1]),
     single("ventricles", ("ventricular system", "cerebral ventricles", "brain ventricles", "all ventricles",
@@ -145,7 +155,7 @@ STRUCTURES = [
     single("stomach", ("gaster", "gastric lumen and wall", "whole stomach"), sct("69695003", "Stomach"),
            (205, 110, 165), ("abdomen",), CT, torso=(6,)),
     single("aorta", ("aortic vessel", "abdominal aorta", "thoracic aorta", "main artery"), sct("15825003", "Aorta"),
-           (224, 40, 30), ("chest", "abdomen"), CT, torso=(52,)),
+           (224, 40, 30), ("chest", "abdomen"), CT, torso=(52,), chest=(3,)),
     single("vertebrae", ("vertebral bodies", "spine", "vertebral column", "spinal column", "backbone", "vertebra"),
            sct("51282000", "Vertebra"), (230, 200, 150), ("chest", "abdomen", "pelvis"), CT,
            torso=(27, 28, 29, 30, 31, 32, 33)),
@@ -160,6 +170,23 @@ STRUCTURES = [
            (222, 154, 132), ("pelvis",), CT, torso=(21,)),
     paired("lung", "lungs", ("lung", "pulmo", "lung parenchyma"), sct("39607008", "Lung"),
            (90, 170, 235), ("chest", "abdomen"), CT, torso=((10, 11), (14,)), chest=((1,), (2,))),
+    # Added later, so that the order of the others holds.
+    single("heart", ("cardiac silhouette", "whole heart", "entire heart", "cardiac shadow"), sct("80891009", "Heart"),
+           (206, 60, 60), ("chest",), CT, chest=(4,)),
+    # Findings in the brain, MR. Labels: inserted into painted heads, and contoured in real scans.
+    finding("brain tumour", ("brain tumor", "tumour of the brain", "tumor of the brain", "intracranial tumour", "glioma",
+                             "intracranial tumor", "glioblastoma", "gbm", "brain neoplasm", "brain mass", "brain cancer",
+                             "enhancing tumour", "enhancing tumor", "cerebral tumour", "cerebral tumor"),
+            sct("108369006", "Neoplasm"), (255, 90, 0), HEAD, MR, lesion=(1,)),
+    finding("brain metastases", ("brain metastasis", "cerebral metastasis", "cerebral metastases", "brain mets", "brain met",
+                                 "intracranial metastases", "secondary brain tumours", "secondary brain tumors"),
+            sct("128462008", "Metastatic neoplasm"), (255, 200, 60), HEAD, MR),
+    finding("brain lesion", ("cerebral lesion", "brain lesions", "cerebral lesions", "white matter lesion", "ms lesion",
+                             "white matter lesions", "ms lesions", "ms plaques", "demyelinating lesions", "intracranial lesion"),
+            sct("52988006", "Lesion"), (250, 0, 120), HEAD, MR, lesion=(1, 2)),
+    finding("brain oedema", ("brain edema", "cerebral oedema", "cerebral edema", "peritumoral oedema", "peritumoral edema",
+                             "perilesional oedema", "perilesional edema", "vasogenic oedema", "vasogenic edema"),
+            sct("79654002", "Edema"), (120, 220, 80), HEAD, MR),
 ]
 
 # Known terms outside the bundle: (name, synonyms, body regions). Orders that name them are refused.
@@ -168,7 +195,11 @@ ABSENT = [
     ("uterus", ("womb",), ("pelvis",)),
     ("ovary", ("ovaries", "left ovary", "right ovary"), ("pelvis",)),
     ("rectum", ("rectal wall",), ("pelvis",)),
-    ("heart", ("cardiac silhouette", "myocardium", "left atrium", "right atrium"), ("chest",)),
+    ("left ventricle of the heart", ("left cardiac ventricle", "cardiac left ventricle", "lv cavity", "left ventricular cavity"), ("chest",)),
+    ("myocardium", ("left ventricular myocardium", "cardiac muscle"), ("chest",)),
+    ("left atrium", ("left cardiac atrium",), ("chest",)),
+    ("right atrium", ("right cardiac atrium",), ("chest",)),
+    ("right ventricle of the heart", ("right cardiac ventricle", "cardiac right ventricle"), ("chest",)),
     ("coronary arteries", ("coronary artery",), ("chest",)),
     ("pulmonary artery", ("pulmonary trunk",), ("chest",)),
     ("trachea", ("windpipe",), ("neck", "chest")),

@@ -19,7 +19,7 @@ import torch
 from make_vocabulary import concepts
 from overlays import save_overlay
 from pipeline import Backbone
-from prepare_data import CHEST_TEST, bounding_box, lung_labels, read_ras
+from prepare_data import CHEST_TEST, HEARTS, bounding_box, heart_mask, lung_labels, read_ras
 from sampling import Sampler
 
 CONCEPTS = {c.name: c for c in concepts()}
@@ -119,15 +119,24 @@ def torso_slab(data):
     yield Case("ct-torso slab (real)", "CT", hu, spacing, masks_from(labels, "torso", names), BRAIN_ON_TORSO)
 
 
+def lesions(data):
+    """Real lesions that no training saw: glioblastoma after contrast, and multiple sclerosis on FLAIR."""
+    for name, image, target in [(f"pgbm_{c}", "t1post", "brain tumour") for c in ("001_t1", "003_t1", "006_t1")] + [("ms_19", "flair", "brain lesion")]:
+        volume, spacing = read_ras(data / f"brain-lesions/{name}_{image}.nii.gz")
+        labels, _ = read_ras(data / f"brain-lesions/{name}_seg.nii.gz")
+        yield Case(f"{name} (real)", "MR", volume, spacing, {target: labels > 0}, TORSO_ON_BRAIN)
+
+
 def torso_others(data):
     volume, spacing = read_ras(data / "torso-ct/thorax_cta_ct.nii.gz")
     labels, _ = read_ras(data / "torso-ct/thorax_cta_seg.nii.gz")
-    yield Case("thorax_cta (real, aortic dissection)", "CT", volume, spacing,
+    yield Case("thorax_cta (TRAINING case of the aorta)", "CT", volume, spacing,
                {"aorta": np.isin(labels, (1, 2, 3))}, BRAIN_ON_TORSO)
     for name in CHEST_TEST:
         volume, spacing = read_ras(data / f"chest-ct/{name}_ct.nii.gz")
         labels = lung_labels(volume, spacing)
-        yield Case(f"{name} (real, lungs by threshold)", "CT", volume, spacing, masks_from(labels, "chest"),
+        labels[heart_mask(volume, spacing, HEARTS[name]) & (labels == 0)] = 4
+        yield Case(f"{name} (real, lungs by threshold, heart by eye)", "CT", volume, spacing, masks_from(labels, "chest"),
                    BRAIN_ON_TORSO)
     volume, spacing = read_ras(data / "torso-ct/abdomen_pelvis_ct.nii.gz")
     labels, _ = read_ras(data / "torso-ct/abdomen_pelvis_seg.nii.gz")
@@ -164,6 +173,7 @@ def cases(args):
     groups = {"real": lambda: [*freesurfer_subject(args.data), *mni(args.data), *colin(args.data)],
               "brain": lambda: synthetic_brains(args.cache),
               "headneck": lambda: headneck(args.data, args.cache, args.headneck_cases),
+              "lesions": lambda: lesions(args.data),
               "torso": lambda: [*torso_slab(args.data), *torso_others(args.data)]}
     for name in args.only or groups:
         yield from groups[name]()
@@ -173,7 +183,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("data", "cache", "bundle", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    parser.add_argument("--only", nargs="*", choices=["real", "brain", "headneck", "torso"])
+    parser.add_argument("--only", nargs="*", choices=["real", "brain", "headneck", "lesions", "torso"])
     parser.add_argument("--headneck-cases", type=int, default=8)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)

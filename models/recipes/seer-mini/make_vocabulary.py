@@ -10,7 +10,6 @@ from pathlib import Path
 
 from concepts import ABSENT, STRUCTURES
 
-CATEGORY = ("91723000", "SCT", "Anatomical Structure")  # CID 7150
 MODIFIERS = {"left": ("7771000", "SCT", "Left"), "right": ("24028007", "SCT", "Right"),
              "both": ("51440002", "SCT", "Right and left")}
 SIDE_WORDS = {"left": ("left", "l", "lt", "left sided"), "right": ("right", "r", "rt", "right sided")}
@@ -28,6 +27,7 @@ class Concept:
     modalities: tuple
     parts: tuple
     sources: dict  # data set -> tuple of label values
+    category: tuple
 
 
 def normalise(text):
@@ -66,17 +66,18 @@ def concepts():
     for s in STRUCTURES:
         if not s.sided:
             found.append(Concept(s.name, unique(s.synonyms, s.name), "none", s.code, s.rgb, s.body_regions,
-                                 s.modalities, (), s.sources))
+                                 s.modalities, (), s.sources, s.category))
             continue
         for index, side in enumerate(("left", "right")):
             name = f"{side} {s.name}"
             sources = {data: pair[index] for data, pair in s.sources.items()}
             found.append(Concept(name, unique(sided_synonyms(s, side), name), side, s.code,
-                                 shade(s.rgb, SHADE[side]), s.body_regions, s.modalities, (), sources))
+                                 shade(s.rgb, SHADE[side]), s.body_regions, s.modalities, (), sources,
+                                 s.category))
         name = f"both {s.plural}"
         sources = {data: pair[0] + pair[1] for data, pair in s.sources.items()}
         found.append(Concept(name, unique(both_synonyms(s), name), "both", s.code, s.rgb, s.body_regions,
-                             s.modalities, (f"left {s.name}", f"right {s.name}"), sources))
+                             s.modalities, (f"left {s.name}", f"right {s.name}"), sources, s.category))
     return found
 
 
@@ -124,7 +125,7 @@ def render(found):
     for c in found:
         lines += ["[[concept]]", f"name = {quote(c.name)}", f"synonyms = {strings(c.synonyms)}",
                   f"laterality = {quote(c.laterality)}", f"prompt = {quote(c.name)}",
-                  f"category = {code(CATEGORY)}", f"type = {code(c.code)}"]
+                  f"category = {code(c.category)}", f"type = {code(c.code)}"]
         if c.laterality in MODIFIERS:
             lines.append(f"modifier = {code(MODIFIERS[c.laterality])}")
         lines += [f"cielab = {cielab(c.rgb)}", f"body_regions = {strings(c.body_regions)}",

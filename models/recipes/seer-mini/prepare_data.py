@@ -16,7 +16,23 @@ from scipy import ndimage
 
 BRAIN_TRAIN, BRAIN_TEST = range(1, 19), range(19, 21)
 HEADNECK_TEST_COUNT = 8
+#: (image, label value, brain only, values that are known); `ms_19` and `pgbm_*` are held out.
+LESION_TRAIN = (("brain-lesions/pyradiomics_brain1_t1post", 1, False, (1, 2)),
+                ("brain-lesions/pyradiomics_brain2_t1post", 1, False, (1, 2)),
+                ("brain-lesions/ms_07_t1", 0, True, (3,)), ("brain-lesions/ms_07_flair", 2, True, (1, 2, 3)),
+                ("brain-lesions/stroke_t1", 0, True, (3,)), ("brain-t1/mni152_2009a_sym_t1", 0, True, (1, 2, 3)))
 CHEST_TRAIN, CHEST_TEST = ("pyradiomics_lung1", "lidc_0314"), ("pyradiomics_lung2",)
+
+
+#: See heart_mask; drawn for this recipe on the two chest CTs of the training and the one that is held out.
+HEARTS = {
+    "lidc_0314": ((40, 160, 122, 28, 26), (52, 182, 145, 48, 45), (64, 187, 145, 45, 45), (76, 200, 147, 50, 48), (88, 205, 152, 36, 47),
+                  (102, 205, 155, 32, 32)),
+    "pyradiomics_lung1": ((2, 108, 105, 40, 30), (4, 105, 108, 52, 40), (7, 113, 108, 53, 38), (10, 118, 115, 46, 42), (13, 124, 118, 40, 36),
+                          (17, 135, 122, 36, 32)),
+    "pyradiomics_lung2": ((18, 115, 100, 55, 45), (20, 124, 105, 63, 52), (24, 130, 104, 66, 54), (27, 135, 106, 60, 50), (30, 140, 108, 50, 46),
+                          (34, 147, 116, 42, 38)),
+}
 
 
 def read_ras(path):
@@ -101,12 +117,53 @@ def lung_labels(ct, spacing):
     return labels
 
 
+def heart_mask(ct, spacing, ellipses):
+    """The heart as ellipses between which it is interpolated, less lung and fat: rough, drawn by eye.
+
+    `ellipses` holds (slice, centre x, centre y, radius x, radius y); mm, x from the first column, y from the last row.
+    """
+    table = np.array(ellipses, float)
+    z = np.arange(ct.shape[0])
+    inside = (z >= table[0, 0]) & (z <= table[-1, 0])
+    cx, cy, rx, ry = (np.interp(z, table[:, 0], table[:, i])[:, None, None] for i in range(1, 5))
+    x = (np.arange(ct.shape[2]) * spacing[2])[None, None, :]
+    y = ((ct.shape[1] - 1 - np.arange(ct.shape[1])) * spacing[1])[None, :, None]
+    mask = (((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 < 1) & inside[:, None, None] & (ct > -50)
+    return ndimage.binary_opening(mask, iterations=2)
+
+
 def prepare_chest(data, out):
     for name in CHEST_TRAIN:
         ct, spacing = read_ras(data / f"chest-ct/{name}_ct.nii.gz")
         labels = lung_labels(ct, spacing)
+        labels[heart_mask(ct, spacing, HEARTS[name]) & (labels == 0)] = 4
         save(out / f"chest_{name}.npz", ct=ct.astype(np.int16), labels=labels, spacing_mm=spacing,
-             contoured=np.array([1, 2], np.uint8))
+             contoured=np.array([1, 2, 4], np.uint8))
+
+
+def prepare_aorta(data, out):
+    """The chest CT whose aorta is contoured; nothing else of it counts."""
+    ct, spacing = read_ras(data / "torso-ct/thorax_cta_ct.nii.gz")
+    labels, _ = read_ras(data / "torso-ct/thorax_cta_seg.nii.gz")
+    save(out / "chest_thorax_cta.npz", ct=ct.astype(np.int16), labels=np.where(np.isin(labels, (1, 2, 3)), 3, 0).astype(np.uint8),
+         spacing_mm=spacing, contoured=np.array([3], np.uint8))
+
+
+def prepare_lesions(data, out):
+    """Real MR: 1 tumour, 2 other lesion, 3 the rest of the brain where the skull was taken off."""
+    for name, value, extracted, known in LESION_TRAIN:
+        image, spacing = read_ras(data / f"{name}.nii.gz")
+        folder, case = name.rsplit("/", 1)
+        labels = np.zeros(image.shape, np.uint8)
+        if extracted:
+            labels = np.where(ndimage.binary_fill_holes(image > 0), 3, 0).astype(np.uint8)
+        if value:
+            seg = read_ras(data / f"{folder}/{case.rsplit('_', 1)[0]}_seg.nii.gz")[0]
+            labels[seg > 0] = value
+        box = bounding_box(image > 0, 2)
+        scaled = np.clip(image[box] / np.quantile(image[image > 0], 0.999) * 1000, 0, 2000)
+        save(out / f"lesion_{case}.npz", ct=scaled.astype(np.int16), labels=labels[box], spacing_mm=spacing,
+             contoured=np.array(known, np.uint8))
 
 
 def main():
@@ -115,7 +172,7 @@ def main():
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    for step in (prepare_chest, prepare_torso, prepare_headneck, prepare_brain):
+    for step in (prepare_aorta, prepare_lesions, prepare_chest, prepare_torso, prepare_headneck, prepare_brain):
         step(args.data, args.out)
 
 

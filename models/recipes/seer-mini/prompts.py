@@ -9,18 +9,19 @@ import torch
 
 from concepts import ABSENT, STRUCTURES
 from make_vocabulary import concepts
+from sampling import KNOWN_FINDINGS
 
 # Structures that cannot be inside the scans of a data set, by their body regions; the rest is left open.
 NEGATIVE_REGIONS = {"brain": {"chest", "abdomen", "pelvis"}, "headneck": {"abdomen", "pelvis"},
-                    "torso": {"head"}, "chest": {"head", "pelvis"}}
+                    "torso": {"head"}, "chest": {"head", "pelvis"}, "lesion": {"chest", "abdomen", "pelvis"}}
 # Present in the scans although their regions say otherwise, or reaching into them.
 NEVER_NEGATIVE = {"brain": {"spinal cord", "vertebrae", "oesophagus"},
                   "headneck": {"spinal cord", "vertebrae", "aorta", "oesophagus", "liver", "spleen", "stomach",
                                "left lung", "right lung", "both lungs"},
-                  "torso": set(), "chest": set()}
+                  "torso": {"heart"}, "chest": set(), "lesion": {"spinal cord", "vertebrae", "oesophagus"}}
 # Large structures, the first to be seen where they are not; one of them is always asked.
 LARGE = {"brain", "both cerebral hemispheres", "both cerebral cortices", "cerebellum", "liver", "both hip bones",
-         "both kidneys", "urinary bladder", "spleen"}
+         "both kidneys", "urinary bladder", "spleen", "both lungs", "ventricles"}
 ANYWHERE = {"tumour", "haemorrhage", "lymph nodes", "shoulder"}
 
 
@@ -42,6 +43,7 @@ class PromptTable:
                     self.positive[kind][concept.name] = table
                     self.needs[kind][concept.name] = set(values)
             self.negative[kind] = self.negatives(kind)
+        self.needs["lesion"]["brain"] = {3}  # with or without its lesions being known
 
     def negatives(self, kind):
         allowed, open_ = NEGATIVE_REGIONS[kind], NEVER_NEGATIVE[kind]
@@ -54,22 +56,28 @@ class PromptTable:
         if patch.kind == "brain":
             return list(self.positive["brain"])
         contoured = set(patch.contoured)
-        if patch.kind == "headneck":
-            return [n for n, values in self.needs["headneck"].items() if values <= contoured]
+        if patch.kind in ("headneck", "chest", "lesion"):
+            return [n for n, values in self.needs[patch.kind].items() if values <= contoured]
         return list(self.positive[patch.kind])
 
     def choose(self, patch, count, random):
-        """(names, masks (N, Z, Y, X) bool): structures in the patch, and four that are not."""
+        """(names, masks (N, Z, Y, X) bool): structures in the patch, and four that are not.
+
+        What was inserted into a painted brain comes first; a brain without it is asked for one finding as well.
+        """
         present = torch.bincount(patch.labels.flatten(), minlength=256) > 0
         usable = self.usable(patch)
         inside = [n for n in usable if (self.positive[patch.kind][n] & present).any()]
         outside = [n for n in usable if n not in inside] + self.negative[patch.kind]
-        names = random.sample(inside, min(len(inside), count - 4))
+        findings = list(patch.findings) if patch.findings else (
+            random.sample(KNOWN_FINDINGS, 1) if patch.kind == "brain" and random.random() < 0.5 else [])
+        names = random.sample(inside, min(len(inside), count - 4 - len(findings)))
         large = [n for n in self.negative[patch.kind] if n in LARGE]
         names += random.sample(large, 1) + random.sample(outside, min(len(outside), 3))
         tables = [self.positive[patch.kind].get(n) for n in names]
         empty = torch.zeros(patch.labels.shape, dtype=torch.bool)
-        return names, torch.stack([empty if t is None else t[patch.labels] for t in tables])
+        masks = [empty if t is None else t[patch.labels] for t in tables]
+        return names + findings, torch.stack(masks + [patch.findings.get(n, empty) for n in findings])
 
 
 def auxiliary_classes(kind, brain_ids):
@@ -89,6 +97,6 @@ def auxiliary_classes(kind, brain_ids):
             value_ = merged.get(value, value)
             table[value] = labels.index(value_) if value_ in labels else 0
         return table, len(labels)
-    count = {"headneck": 8, "chest": 3}[kind]
+    count = {"headneck": 8, "chest": 5, "lesion": 4}[kind]
     table[:count] = torch.arange(count)
     return table, count

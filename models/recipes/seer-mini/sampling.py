@@ -2,6 +2,7 @@
 
 Arrays are [z, y, x] = (superior, anterior, right), lengths in millimetres. A patch voxel is mapped to the source by a
 random rotation, scale, shear, shift and smooth displacement; mirrored patches (x) have their sided labels swapped.
+Torso and chest are not mirrored: liver, heart and stomach tell the sides, and a mirrored one teaches that they do not.
 All randomness comes from one torch generator.
 """
 
@@ -14,15 +15,15 @@ import torch
 from torch.nn import functional as F
 
 CT_CLIP, CT_STD = 1000.0, 300.0
+FINDINGS_SHARE = 0.3
+KNOWN_FINDINGS = ("brain tumour", "brain metastases", "brain lesion", "brain oedema")
 
-# TotalSegmentator values (left, right) swapped by mirroring; OpenKBP and lung values likewise.
-TORSO_PAIRS = [(3, 2), (9, 8), (65, 66), (67, 68), (75, 76), (77, 78), (80, 81), (82, 83), (84, 85), (86, 87),
-               (88, 89), *((98 + i, 110 + i) for i in range(6))]
-TORSO_LUNG_LEFT, TORSO_LUNG_RIGHT = (10, 11), (14,)
-HEADNECK_PAIRS, CHEST_PAIRS = [(4, 3)], [(1, 2)]
+# OpenKBP values (left, right), swapped by mirroring.
+HEADNECK_PAIRS = [(4, 3)]
 # FreeSurfer values of the left and right hemisphere.
 BRAIN_PAIRS = [(2, 41), (3, 42), (4, 43), (5, 44), (7, 46), (8, 47), (10, 49), (11, 50), (12, 51), (13, 52), (17, 53),
                (18, 54), (25, 57), (26, 58), (28, 60), (30, 62), (136, 163), (137, 164)]
+ONE_HANDED = ("torso", "chest")
 EXTRACEREBRAL = 500  # values from here on lie outside the brain
 FLUID = {4, 5, 14, 15, 24, 72, 43, 44, 136, 137, 163, 164}
 # Mean intensity of T1-weighted scans, white matter 0.8; left values stand for both sides.
@@ -37,7 +38,7 @@ ENHANCEMENT = [((5,), 25), ((1,), 30), ((2, 3), 60), ((52, 65, 66), 80), ((63, 6
 class Volume:
     """A source volume; `labels` u8, `image` HU or None; `contoured` lists the values that were looked for."""
 
-    kind: str  # brain | headneck | torso | chest
+    kind: str  # brain | headneck | torso | chest | lesion
     labels: torch.Tensor
     spacing: torch.Tensor
     image: torch.Tensor = None
@@ -53,6 +54,7 @@ class Patch:
     image: torch.Tensor
     labels: torch.Tensor
     contoured: tuple
+    findings: dict = field(default_factory=dict)  # concept name -> bool mask of what was inserted
 
 
 def load_volumes(cache, kind):
@@ -85,13 +87,12 @@ def load_volume(path, kind):
 class Sampler:
     """Draws patches. `brain_ids` are the FreeSurfer values behind the compact brain labels."""
 
-    def __init__(self, cache, size, spacing_mm, seed, kinds=("brain", "headneck", "torso", "chest")):
+    def __init__(self, cache, size, spacing_mm, seed, kinds=("brain", "headneck", "torso", "chest", "lesion")):
         self.size, self.spacing_mm = size, spacing_mm
         self.random = torch.Generator().manual_seed(seed)
         self.brain_ids = np.load(Path(cache) / "brain_ids.npy")
         self.volumes = {kind: load_volumes(cache, kind) for kind in kinds}
-        self.swap = {"brain": self.brain_swap(), "headneck": swap_table(HEADNECK_PAIRS),
-                     "torso": swap_table(TORSO_PAIRS), "chest": swap_table(CHEST_PAIRS)}
+        self.swap = {"brain": self.brain_swap(), "headneck": swap_table(HEADNECK_PAIRS)}
         ids = torch.from_numpy(self.brain_ids.astype(np.int64))
         self.in_brain = (ids > 0) & (ids < EXTRACEREBRAL)
         self.is_fluid = torch.tensor([int(i) in FLUID for i in ids])
@@ -116,7 +117,7 @@ class Sampler:
         volume = self.choice(self.volumes[kind])
         if kind == "brain":
             return self.draw_brain(volume)
-        return self.draw_ct(volume)
+        return self.draw_real(volume) if kind == "lesion" else self.draw_ct(volume)
 
     # Geometry
 
@@ -133,7 +134,7 @@ class Sampler:
         knots = int(torch.randint(4, 8, (1,), generator=self.random))
         bumps = self.normal(1, 3, knots, knots, knots) * (elastic_mm * self.uniform())
         bumps = F.interpolate(bumps, size=self.size, mode="trilinear", align_corners=True)[0].permute(1, 2, 3, 0)
-        mirrored = self.chance(0.5)
+        mirrored = volume.kind not in ONE_HANDED and self.chance(0.5)
         if mirrored:
             points = points * torch.tensor([1.0, 1.0, -1.0])
         points = points @ matrix.T + bumps + centre_mm
@@ -185,7 +186,8 @@ class Sampler:
             centre = self.centre_of(volume, self.choice(list(volume.positions)), 50)
         points, mirrored = self.grid(volume, centre, rotate=0.26, scale=0.15, elastic_mm=4.0)
         labels = sample_nearest(volume.labels, points)
-        image = self.synthesise(labels)  # before swapping: both sides share their contrast
+        findings = self.insert(labels) if self.chance(FINDINGS_SHARE) else {}
+        image = self.synthesise(labels, findings)  # before swapping: both sides share their contrast
         if mirrored:
             labels = self.swap["brain"][labels]
         if stripped:
@@ -196,7 +198,7 @@ class Sampler:
         values = image[box]
         image = (image - values.mean()) / (values.std() + 1e-6)
         image = image * self.uniform(0.8, 1.25) + 0.15 * float(self.normal(1))
-        return Patch("brain", image * box, labels * box, ())
+        return Patch("brain", image * box, labels * box, (), {n: m & box for n, m in findings.items() if n in KNOWN_FINDINGS})
 
     def central_values(self):
         if not hasattr(self, "_central"):
@@ -204,12 +206,83 @@ class Sampler:
             self._central = [compact[v] for v in (10, 49, 28, 60, 13, 52, 16)]
         return self._central
 
-    def synthesise(self, labels):
+    # Findings in the brain
+
+    def blob(self, centre, radius_mm):
+        """Soft ball with a bumpy surface: (signed distance in mm, negative inside), over the patch."""
+        axes = [torch.arange(n).float() - float(c) for n, c in zip(self.size, centre)]
+        stretch = [self.uniform(0.75, 1.3) for _ in range(3)]
+        z, y, x = torch.meshgrid(*[a * self.spacing_mm / k for a, k in zip(axes, stretch)], indexing="ij")
+        bumps = F.interpolate(self.normal(1, 1, 6, 6, 6), size=self.size, mode="trilinear", align_corners=True)[0, 0]
+        return (z * z + y * y + x * x).sqrt() + bumps * 0.3 * radius_mm - radius_mm
+
+    def insert(self, labels):
+        """Masks of a tumour with core, rim and oedema, of several metastases, or of small white-matter lesions."""
+        brain = self.in_brain[labels]
+        spots = brain.nonzero()
+        if len(spots) < 4000:
+            return {}
+        nothing = torch.zeros(self.size, dtype=torch.bool)
+        kind = self.choice(("tumour", "tumour", "metastases", "metastases", "small"))
+        count = {"tumour": 1, "metastases": int(self.uniform(1, 7)), "small": int(self.uniform(4, 22))}[kind]
+        low, high = {"tumour": (7, 26), "metastases": (3.5, 10), "small": (2.5, 6)}[kind]
+        solid, core, halo = nothing.clone(), nothing.clone(), nothing.clone()
+        white = torch.isin(labels, self.white_matter()).nonzero() if kind == "small" else spots
+        cored, swollen = self.chance(0.55), kind != "small" and self.chance(0.6)
+        for _ in range(count if len(white) else 0):
+            radius = self.uniform(low, high)
+            distance = self.blob(white[int(torch.randint(len(white), (1,), generator=self.random))], radius)
+            solid |= (distance < 0) & brain
+            if cored and radius > 6:
+                core |= distance < -self.uniform(2.5, 0.55 * radius)
+            if swollen and self.chance(0.8):
+                halo |= (distance < self.uniform(3, 16)) & brain
+        found = {"brain lesion": solid, "brain oedema": halo & ~solid, "core": core & solid}
+        if kind != "small":
+            found["brain tumour"] = solid
+            found["brain metastases"] = solid if kind == "metastases" else nothing
+        else:
+            found["brain tumour"], found["brain metastases"] = nothing, nothing
+        return found
+
+    def white_matter(self):
+        return torch.tensor([i for i, v in enumerate(self.brain_ids.tolist()) if v in (2, 41)])
+
+    def paint(self, image, findings, means):
+        """Rim brighter or darker than white matter, core darker; oedema dark as on T1 or bright as on FLAIR."""
+        white = float(means[self.white_matter()[0]])
+        bright = self.chance(0.75)
+        rim = white * self.uniform(1.15, 2.0) + 0.1 if bright else white * self.uniform(0.3, 0.75)
+        texture = self.uniform(0, 0.12) * self.normal(*image.shape)
+        halo = white * (self.uniform(0.5, 0.85) if self.chance(0.6) else self.uniform(1.15, 1.6))
+        image = torch.where(findings["brain oedema"], halo + texture, image)
+        image = torch.where(findings["brain lesion"], rim + texture, image)
+        return torch.where(findings["core"], white * self.uniform(0.2, 0.7) + texture, image)
+
+    def draw_real(self, volume):
+        """A patch of a real MR: values 1 tumour, 2 other lesion, 3 the rest of the brain where it is known."""
+        values = [v for v in volume.positions if v < 3 or self.chance(0.3)] or list(volume.positions)
+        points, mirrored = self.grid(volume, self.centre_of(volume, self.choice(values), 35), 0.22, 0.15, 3.0)
+        labels = sample_nearest(volume.labels, points)
+        image, inside = sample_linear(volume.image, points, outside=0.0)
+        image = image.clamp(min=0) / max(1.0, float(volume.image[volume.image > 0].float().quantile(0.98)))
+        field_ = F.interpolate(self.normal(1, 1, 4, 4, 4) * self.uniform(0, 0.2), size=self.size, mode="trilinear",
+                               align_corners=True)[0, 0]
+        image = image ** self.uniform(0.75, 1.35) * field_.exp()
+        image = self.degrade(image + (image > 0) * self.uniform(0, 0.04) * self.normal(*labels.shape))
+        box = self.field_of_view(inside & (image > 0.02))
+        picked = image[box]
+        image = (image - picked.mean()) / (picked.std() + 1e-6)
+        return Patch("lesion", image * box, labels * box, volume.contoured)
+
+    def synthesise(self, labels, findings=None):
         """Image with one random mean and spread per tissue (SynthSeg), most of the time T1-like."""
         means, spreads = self.tissue_means(), torch.rand(len(self.brain_ids), generator=self.random) * 0.10
         if self.chance(0.85):
             means[0], spreads[0] = self.uniform(0, 0.04), 0.02
         image = means[labels] + spreads[labels] * self.normal(*labels.shape)
+        if findings:
+            image = self.paint(image, findings, means)
         image = blur(image, self.uniform(0.3, 0.8))
         field_ = F.interpolate(self.normal(1, 1, 4, 4, 4) * self.uniform(0, 0.3), size=self.size, mode="trilinear",
                                align_corners=True)[0, 0]
@@ -251,8 +324,6 @@ class Sampler:
         image = self.degrade(image + self.uniform(0, 40) * self.normal(*labels.shape))
         if mirrored:
             labels = self.swap[volume.kind][labels]
-            if volume.kind == "torso":
-                labels = swap_lungs(labels)
         box = self.field_of_view(inside)
         image = image.clamp(-CT_CLIP, CT_CLIP) / CT_STD
         return Patch(volume.kind, image * box, labels * box, volume.contoured)
@@ -272,13 +343,6 @@ def swap_table(pairs):
     for a, b in pairs:
         table[a], table[b] = b, a
     return table
-
-
-def swap_lungs(labels):
-    """The lobes do not pair one to one: 10 and 11 (left) against 14 (right)."""
-    left = (labels == TORSO_LUNG_LEFT[0]) | (labels == TORSO_LUNG_LEFT[1])
-    right = labels == TORSO_LUNG_RIGHT[0]
-    return torch.where(left, TORSO_LUNG_RIGHT[0], torch.where(right, TORSO_LUNG_LEFT[1], labels))
 
 
 def rotation(angles):

@@ -28,8 +28,8 @@ from prompts import PromptTable, auxiliary_classes
 from sampling import Sampler
 from text_encoder import EMBEDDING_SIZE, TextEncoder, embed
 
-RECALL = 0.2
-KINDS, MIX = ("brain", "headneck", "torso", "chest"), (0.56, 0.18, 0.21, 0.05)
+RECALL, EMPTY, EMPTY_VOXELS = 0.03, 0.6, 60.0
+KINDS, MIX = ("brain", "headneck", "torso", "chest", "lesion"), (0.46, 0.15, 0.25, 0.09, 0.05)
 PROMPTS, SEED, WEIGHT_DECAY, AVERAGE = 16, 0, 1e-4, 0.997
 
 
@@ -42,7 +42,8 @@ class Stage:
     start: str = None
 
 
-STAGES = {"coarse": Stage((48, 64, 48), 4.0, 1.5e-3, 2e-4), "fine": Stage((48, 64, 48), 3.0, 1.1e-3, 1e-5, "coarse")}
+STAGES = {"coarse": Stage((48, 64, 48), 4.0, 1.5e-3, 2e-4), "fine": Stage((48, 64, 48), 3.0, 1.1e-3, 1e-5, "coarse"),
+          "last": Stage((48, 64, 48), 3.0, 9e-4, 1e-5, "fine")}
 
 
 class Auxiliary(nn.Module):
@@ -68,14 +69,17 @@ def mask_loss(logits, masks):
     """Dice over non-empty masks + binary cross-entropy over all; (1, N, Z, Y, X).
 
     `recall`, the cross-entropy over a mask's own voxels, keeps small structures from being left out for good:
-    where nothing is found, the other two hardly pull.
+    where nothing is found, the other two hardly pull. A mask that should be empty costs by the share
+    v / (v + EMPTY_VOXELS) of its soft volume v, so that a small false spot costs nearly as much as a large one.
     """
     logits, dims = logits.float(), (2, 3, 4)
     shares, volumes = logits.sigmoid(), masks.sum(dims)
     dice = 1 - (2 * (shares * masks).sum(dims) + 1) / (shares.sum(dims) + volumes + 1)
     recall = (F.softplus(-logits) * masks).sum(dims) / volumes.clamp(min=1)
     filled = (volumes > 0).float()
-    return ((dice + RECALL * recall) * filled).sum() / filled.sum().clamp(min=1) + (
+    found = shares.sum(dims)
+    spurious = (found / (found + EMPTY_VOXELS) * (1 - filled)).sum() / (1 - filled).sum().clamp(min=1)
+    return EMPTY * spurious + ((dice + RECALL * recall) * filled).sum() / filled.sum().clamp(min=1) + (
         2 * F.binary_cross_entropy_with_logits(logits, masks))
 
 
@@ -102,7 +106,8 @@ class Trainer:
         encoder.load_state_dict(torch.load(folder / "text_encoder.pt"))
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         names = [c.name for c in concepts()] + [name for name, _, _ in ABSENT]
-        return dict(zip(names, embed(encoder, tokenizer, names)))
+        bank = folder / "bank.pt"  # fixed vectors, where an encoder has been taught to keep to them
+        return torch.load(bank) if bank.exists() else dict(zip(names, embed(encoder, tokenizer, names)))
 
     def class_weights(self, kind, count):
         """Rare labels weigh more: (share of voxels)^-0.4, mean 1."""
@@ -130,7 +135,8 @@ class Trainer:
             return
         self.segmenter.load_state_dict(state["segmenter"])
         self.averaged.load_state_dict(state["averaged"])
-        self.auxiliary.load_state_dict(state["auxiliary"])
+        shapes = self.auxiliary.state_dict()
+        self.auxiliary.load_state_dict({k: v for k, v in state["auxiliary"].items() if shapes[k].shape == v.shape}, strict=False)
 
     def save(self):
         state = {"segmenter": self.segmenter.state_dict(), "averaged": self.averaged.state_dict(),
@@ -152,9 +158,11 @@ class Trainer:
 
     def dense_loss(self, scores, patch):
         """Cross-entropy over the labels that were looked for; others take no part."""
+        if patch.kind == "lesion":  # no image of these has all its labels
+            return scores.sum() * 0.0
         z, y, x = (self.random.randrange(2) for _ in range(3))
         target = self.classes[patch.kind][patch.labels][None, z::2, y::2, x::2]
-        if patch.kind == "headneck":
+        if patch.kind in ("headneck", "chest"):
             missing = [c for c in range(1, scores.shape[1]) if c not in patch.contoured]
             scores[:, missing] = -1e4
         return F.cross_entropy(scores, target, weight=self.weights[patch.kind])

@@ -9,9 +9,8 @@ pub(super) fn is_name(word: &str) -> bool {
     GIVEN.binary_search(&word).is_ok() || FAMILY.binary_search(&word).is_ok()
 }
 
-const GIVEN: [&str; 239] = [
+const GIVEN: [&str; 238] = [
     "abdul",
-    "adam",
     "agnes",
     "ahmed",
     "aisha",
@@ -251,7 +250,7 @@ const GIVEN: [&str; 239] = [
     "zoe",
 ];
 
-const FAMILY: [&str; 136] = [
+const FAMILY: [&str; 135] = [
     "adams",
     "aguilar",
     "ahmad",
@@ -381,7 +380,6 @@ const FAMILY: [&str; 136] = [
     "weber",
     "weiss",
     "williams",
-    "wilson",
     "wright",
     "wu",
     "yamamoto",

@@ -14,6 +14,8 @@ const BODY_PART_SHARE: f32 = 0.10;
 const CUES_SHARE: f32 = 0.04;
 /// Cosines of unrelated phrases reach this.
 const COSINE_UNRELATED: f32 = 0.5;
+/// How many candidates, the best by words, are encoded.
+const MEANINGS_MAX: usize = 24;
 /// Meaning alone never fits as well as the same words.
 const MEANING_SHARE: f32 = 0.9;
 /// Two skills for one target resemble each other at least this much.
@@ -30,10 +32,13 @@ pub(super) fn modality_fits(skill: &Skill, modality: &str) -> bool {
 /// Scores candidates, best first; equal scores by id.
 pub(super) fn score(
     skills: &[Arc<Skill>],
-    candidates: Vec<Candidate>,
+    mut candidates: Vec<Candidate>,
     query: &RetrievalQuery,
     encoder: Option<&dyn PhraseEncoder>,
 ) -> Vec<Offer> {
+    candidates.sort_by(|left, right| {
+        right.lexical.total_cmp(&left.lexical).then(left.skill.cmp(&right.skill))
+    });
     let meanings = meanings(skills, &candidates, query, encoder);
     let mut offers: Vec<Offer> = candidates
         .iter()
@@ -95,7 +100,7 @@ fn cues_share(wanted: &[String], found: &[String]) -> Option<f32> {
     Some(met as f32 / wanted.len() as f32)
 }
 
-/// Closeness of meaning of each candidate's phrase to the order, where an encoder can say.
+/// Closeness of meaning of the first candidates' phrases to the order, where an encoder can say.
 fn meanings(
     skills: &[Arc<Skill>],
     candidates: &[Candidate],
@@ -104,14 +109,15 @@ fn meanings(
 ) -> Vec<Option<f32>> {
     let unknown = || vec![None; candidates.len()];
     let Some(encoder) = encoder.filter(|_| !candidates.is_empty()) else { return unknown() };
-    let phrases = candidates.iter().map(|candidate| {
+    let phrases = candidates.iter().take(MEANINGS_MAX).map(|candidate| {
         let skill = &skills[candidate.skill as usize];
         skill.phrases().nth(candidate.phrase as usize).unwrap_or_default().to_owned()
     });
     let texts: Vec<String> = std::iter::once(query.text.clone()).chain(phrases).collect();
     match encoder.encode(&texts) {
         Some(rows) if rows.len() == texts.len() => {
-            rows[1..].iter().map(|row| Some(closeness(&rows[0], row))).collect()
+            let known = rows[1..].iter().map(|row| Some(closeness(&rows[0], row)));
+            known.chain(std::iter::repeat(None)).take(candidates.len()).collect()
         }
         _ => unknown(),
     }

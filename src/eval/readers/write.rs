@@ -6,10 +6,11 @@ use std::path::Path;
 use ndarray::Array3;
 
 use super::{FoundCase, Layout, LayoutFacts, Voxels, meta_image, pictures};
+use crate::eval::ask::{RequestPlan, requests_for, write_requests};
 use crate::eval::random::Random;
 use crate::eval::suite::{CaseFacts, SuiteFacts};
 use crate::eval::words::{Scene, Synthesizer};
-use crate::eval::{EvalError, Expect, Mode, Request, Split};
+use crate::eval::{EvalError, Request, Split};
 use crate::geometry::VolumeGeometry;
 use crate::runtime::vocabulary::Vocabulary;
 use crate::series::Modality;
@@ -96,13 +97,6 @@ pub fn import(
     Ok(Imported { case_count: cases.len(), request_count: requests.len() })
 }
 
-/// Writes requests, one a line.
-pub(in crate::eval) fn write_requests(path: &Path, requests: &[Request]) -> Result<(), EvalError> {
-    let line = |request| serde_json::to_string(request).expect("requests are plain text") + "\n";
-    let text: String = requests.iter().map(line).collect();
-    std::fs::write(path, text).map_err(EvalError::io(path))
-}
-
 fn write_toml<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), EvalError> {
     let text = toml::to_string(value).map_err(|error| EvalError::Malformed {
         path: path.to_owned(),
@@ -162,7 +156,7 @@ fn write_case(
         modality: Some(facts.modality.to_owned()),
         patient: Some(case.patient.clone()),
         body_regions: facts.body_regions.iter().map(|r| (*r).to_owned()).collect(),
-        labels: BTreeMap::new(),
+        ..CaseFacts::default()
     };
     write_toml(&folder.join("case.toml"), &case_facts)?;
     Ok(map.iter().copied().filter(|label| *label > 0).collect())
@@ -193,14 +187,16 @@ fn ask(
     (words, settings): (&Synthesizer<'_>, &ImportSettings),
     split: Option<Split>,
 ) -> Vec<Request> {
-    let targets =
-        facts.targets.iter().filter(|(_, labels)| labels.iter().any(|l| present.contains(l)));
+    let is_here = |labels: &[u32]| labels.iter().any(|label| present.contains(label));
+    let (here, missing): (Vec<_>, Vec<_>) =
+        facts.targets.iter().partition(|(_, labels)| is_here(labels));
     let targets: Vec<(String, Vec<u32>)> =
-        targets.map(|(name, labels)| ((*name).to_owned(), labels.clone())).collect();
+        here.into_iter().map(|(name, labels)| ((*name).to_owned(), labels.clone())).collect();
     let scene = Scene {
         modality: facts.modality.to_owned(),
         body_regions: facts.body_regions.iter().map(|r| (*r).to_owned()).collect(),
         visible: targets.iter().map(|(name, _)| name.clone()).collect(),
+        absent: missing.into_iter().map(|(name, _)| (*name).to_owned()).collect(),
     };
     let plan = RequestPlan {
         case,
@@ -210,65 +206,4 @@ fn ask(
         split,
     };
     requests_for(&plan, &targets, &scene, words)
-}
-
-/// What is asked about one case.
-pub(in crate::eval) struct RequestPlan<'a> {
-    pub case: &'a str,
-    pub wordings: usize,
-    pub rejections: usize,
-    pub seed: u64,
-    pub split: Option<Split>,
-}
-
-/// Label mode and wordings of every target, and requests to be refused.
-pub(in crate::eval) fn requests_for(
-    plan: &RequestPlan<'_>,
-    targets: &[(String, Vec<u32>)],
-    scene: &Scene,
-    words: &Synthesizer<'_>,
-) -> Vec<Request> {
-    let case = plan.case;
-    let base = |group: String, style: &str, text: String| Request {
-        case: case.to_owned(),
-        group,
-        mode: Mode::Free,
-        style: style.to_owned(),
-        text,
-        target: String::new(),
-        labels: Vec::new(),
-        split: plan.split,
-        expect: Expect::Segment,
-        reason: None,
-    };
-    let mut requests = Vec::new();
-    for (target, labels) in targets {
-        let group = format!("{case}/{target}");
-        let segment = |request: Request| Request {
-            target: target.clone(),
-            labels: labels.clone(),
-            ..request
-        };
-        let label = base(group.clone(), "formal_task", target.clone());
-        requests.push(segment(Request { mode: Mode::Label, ..label }));
-        let mut random = Random::of(plan.seed, &["wordings", case, target]);
-        for wording in words.wordings(target, scene, plan.wordings, &mut random) {
-            requests.push(segment(base(group.clone(), &wording.style, wording.text)));
-        }
-    }
-    let mut random = Random::of(plan.seed, &["rejections", case]);
-    for rejection in words.rejections(scene, plan.rejections, &mut random) {
-        let code = rejection.reason.code();
-        let group = match rejection.target.as_str() {
-            "" => format!("{case}/reject {code}"),
-            target => format!("{case}/reject {target}"),
-        };
-        requests.push(Request {
-            expect: Expect::Reject,
-            reason: Some(rejection.reason),
-            target: rejection.target,
-            ..base(group, &rejection.style, rejection.text)
-        });
-    }
-    requests
 }

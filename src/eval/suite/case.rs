@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::dicom::{DicomLimits, Instance};
 use crate::dicom_seg::SegReader;
 use crate::error::Finding;
-use crate::eval::{EvalError, PackedMask};
+use crate::eval::{EvalError, PackedMask, Split};
 use crate::geometry::{VolumeGeometry, VoxelPoint, dot};
 use crate::series::{self, Modality, Series};
 use crate::volume::{self, Mask, Volume, nifti};
@@ -32,9 +32,15 @@ pub struct CaseFacts {
     /// What the scan shows, in the words of the vocabulary's `body_regions`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub body_regions: Vec<String>,
+    /// The part it belongs to, for requests that are made from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<Split>,
     /// Names of labels or segment numbers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// Targets that are the union of several labels, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub targets: BTreeMap<String, Vec<u32>>,
 }
 
 /// Where the reference comes from.

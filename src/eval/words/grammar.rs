@@ -61,7 +61,7 @@ fn messy(frame: &Frame<'_>, random: &mut Random) -> String {
 fn remark(frame: &Frame<'_>, chance: f64, random: &mut Random) -> String {
     match frame.other {
         Some(other) if random.chance(chance) => {
-            format!(" {}", random.pick(&REMARKS).replace("{o}", other))
+            tidy(&format!(" {}", random.pick(&REMARKS).replace("{o}", other)))
         }
         Some(_) | None => String::new(),
     }

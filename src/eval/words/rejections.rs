@@ -120,33 +120,12 @@ fn near(scene: &Scene) -> impl Iterator<Item = &'static str> {
         .map(|p| CHAIN[p])
 }
 
-/// Belongs here, seen in this modality, and yet not among what the scan shows, nor is a part or a
-/// whole of it.
+/// Belongs here, would be seen in this modality, and was looked for in vain.
 fn could_be_seen(concept: &Concept, scene: &Scene) -> bool {
-    let seen = |name: &str| scene.visible.iter().any(|v| normalise(v) == normalise(name));
-    !scene.visible.is_empty()
+    let name = normalise(&concept.name);
+    scene.absent.iter().any(|absent| normalise(absent) == name)
         && overlaps(&concept.body_regions, scene)
         && concept.modalities.contains(&scene.modality)
-        && is_finding(&concept.name)
-        && !seen(&concept.name)
-}
-
-/// Anatomy that is not labelled may still be in the picture; a finding that the reference does not
-/// have is taken for absent.
-fn is_finding(name: &str) -> bool {
-    const FINDINGS: [&str; 9] = [
-        "tumour",
-        "tumor",
-        "metastases",
-        "metastasis",
-        "lesion",
-        "oedema",
-        "edema",
-        "infarct",
-        "haemorrhage",
-    ];
-    let words = normalise(name);
-    FINDINGS.iter().any(|finding| words.contains(finding))
 }
 
 fn overlaps(regions: &[String], scene: &Scene) -> bool {

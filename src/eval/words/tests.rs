@@ -17,6 +17,7 @@ fn scene(modality: &str, region: &str) -> Scene {
         visible: ["brainstem", "left hippocampus", "right thalamus", "liver"]
             .map(str::to_owned)
             .to_vec(),
+        absent: Vec::new(),
     }
 }
 

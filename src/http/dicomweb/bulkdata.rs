@@ -9,7 +9,7 @@ use dicom_dictionary_std::uids;
 
 use super::conditional::{Asked, Etag, asked_range};
 use super::frames::Stored;
-use super::multipart::{self, Part, Source};
+use super::multipart::{self, Making, Part, Source};
 use super::resource::{ROOT, Resource};
 use super::{OCTETS, wado};
 use crate::archive::{Archive, ArchiveError, Bulk, BulkSource, Scope, StoredFrames};
@@ -108,7 +108,7 @@ async fn one(
         (None, true) => {
             let location = location(&base_url(&server, &headers), &scope);
             let root_type = root_type(&bulk);
-            multipart::reply(&root_type, bulk_parts(bulk, &location))
+            multipart::reply(&root_type, bulk_parts(Pending { bulk, again: None }, &location))
         }
     };
     Ok(etag.put_on(response))
@@ -182,30 +182,50 @@ async fn all(
         return Err(ApiError::not_acceptable(found, "multipart/related"));
     }
     let (archive, asked) = (server.app.archive.clone(), scope.clone());
-    let (fingerprint, scopes) = run_blocking(move || {
-        let scopes: Vec<Scope> = archive
-            .instances(&asked)?
-            .into_iter()
-            .map(|record| Scope::instance(asked.study.clone(), record.series, record.sop_instance))
-            .collect();
-        Ok::<_, ArchiveError>((archive.fingerprint(&asked)?, scopes))
-    })
-    .await??;
+    let fingerprint = run_blocking(move || archive.fingerprint(&asked)).await??;
     let etag = Etag::of(&fingerprint, &[&format!("{kind:?}")]);
     if let Some(known) = etag.not_modified(&headers) {
         return Ok(known);
     }
     let base = base_url(&server, &headers);
     let archive = server.app.archive.clone();
-    // Instance after instance is looked at while the reply is sent; one that cannot be read is
-    // left out, as one without bulk data is.
-    let parts = scopes.into_iter().flat_map(move |scope| {
-        let location = location(&base, &scope);
-        let bulks = tokio::task::block_in_place(|| bulks_of(&archive, &scope, kind));
-        let bulks = bulks.unwrap_or_default().into_iter();
-        bulks.flat_map(move |bulk| bulk_parts(bulk, &location)).collect::<Vec<_>>()
+    let parts = run_blocking(move || {
+        let mut parts = Vec::new();
+        for record in archive.instances(&scope)? {
+            let scope = Scope::instance(scope.study.clone(), record.series, record.sop_instance);
+            let location = location(&base, &scope);
+            // An instance without pixel data, or with broken ones, has none to give.
+            let bulks = match bulks_of(&archive, &scope, kind) {
+                Err(ArchiveError::Dicom(_) | ArchiveError::UnknownBulk { .. }) => Vec::new(),
+                bulks => bulks?,
+            };
+            for bulk in bulks {
+                parts.extend(bulk_parts(read_again(&archive, &scope, bulk), &location));
+            }
+        }
+        Ok::<_, ArchiveError>(parts)
     });
-    Ok(etag.put_on(multipart::reply(OCTETS, parts)))
+    Ok(etag.put_on(multipart::reply(OCTETS, parts.await??)))
+}
+
+/// A bulk value, and how its bytes are had when their turn comes.
+struct Pending {
+    bulk: Bulk,
+    again: Option<Making>,
+}
+
+/// Lets go of bytes in memory, to read them again when their turn comes: all of a study's at once
+/// could be too many.
+fn read_again(archive: &Archive, scope: &Scope, mut bulk: Bulk) -> Pending {
+    let BulkSource::Memory(bytes) = &mut bulk.source else { return Pending { bulk, again: None } };
+    *bytes = Vec::new();
+    let (archive, scope, path) = (archive.clone(), scope.clone(), bulk.path.clone());
+    let again: Making = Box::new(move || match archive.bulk(&scope, &path)?.source {
+        BulkSource::Memory(bytes) => Ok(Source::Memory(bytes.into())),
+        BulkSource::File { path, start, length } => Ok(Source::Range(path, start, length)),
+        BulkSource::Frames(_) => Err("bulk data became frames".into()),
+    });
+    Pending { bulk, again: Some(again) }
 }
 
 fn bulks_of(archive: &Archive, scope: &Scope, kind: Kind) -> Result<Vec<Bulk>, ArchiveError> {
@@ -231,7 +251,8 @@ fn root_type(bulk: &Bulk) -> String {
     }
 }
 
-fn bulk_parts(bulk: Bulk, location: &str) -> Vec<Part> {
+fn bulk_parts(pending: Pending, location: &str) -> Vec<Part> {
+    let Pending { bulk, again } = pending;
     let url = format!("{location}/bulkdata/{}", bulk.path);
     let octets = || match bulk.media_type.as_str() {
         OCTETS => format!("{OCTETS}; transfer-syntax={}", uids::EXPLICIT_VR_LITTLE_ENDIAN),
@@ -241,7 +262,9 @@ fn bulk_parts(bulk: Bulk, location: &str) -> Vec<Part> {
         |source| vec![Part { content_type: octets(), location: Some(url.clone()), source }];
     match bulk.source {
         BulkSource::File { path, start, length } => single(Source::Range(path, start, length)),
-        BulkSource::Memory(bytes) => single(Source::Memory(bytes.into())),
+        BulkSource::Memory(bytes) => {
+            single(again.map_or_else(|| Source::Memory(bytes.into()), Source::Made))
+        }
         BulkSource::Frames(frames) => {
             let content_type = Stored::of(&frames).content_type(true);
             let part = |number: u32| {

@@ -62,9 +62,11 @@ async fn frames(
     }
     let media_type = choice.content_type(&stored);
     let root_type = media_type.split(';').next().unwrap_or(OCTETS).to_owned();
-    let read = move || read_frames(&frames, &numbers, choice.as_stored);
+    let as_stored = choice.as_stored && stored.is_compressed;
+    let is_copied = as_stored || frames.native_range().is_some();
+    let read = move || read_frames(&frames, &numbers, as_stored);
     // Decoding computes, copying waits for the disk.
-    let bytes = match choice.as_stored || !stored.is_compressed {
+    let bytes = match is_copied {
         true => run_blocking(read).await??,
         false => run_cpu(read).await??,
     };

@@ -88,6 +88,12 @@ impl Resource {
         (Vec::new(), paths, handler)
     }
 
+    /// The status of success.
+    pub(super) fn success(&self) -> String {
+        let mut statuses = self.statuses.iter().map(|(status, _)| *status);
+        statuses.find(|status| (200..300).contains(status)).unwrap_or(200).to_string()
+    }
+
     /// The names in braces of the path.
     pub(super) fn path_names(&self) -> impl Iterator<Item = &str> {
         self.path.split('{').skip(1).filter_map(|rest| rest.split('}').next())

@@ -9,12 +9,13 @@ use tokio::task::JoinSet;
 
 use super::resource::{ROOT, Resource};
 use super::stow_response::{Failure, Outcome};
-use super::{DICOM, DICOM_JSON};
+use super::{DICOM, DICOM_JSON, stow_json};
 use crate::archive::{self, Stored};
 use crate::dicom::StudyUid;
+use crate::error::ErrorKind;
 use crate::http::Server;
 use crate::http::error::ApiError;
-use crate::http::extract::{ScopePath, base_url, header_text};
+use crate::http::extract::{ScopePath, base_url, header_text, read_body};
 use crate::http::media::MediaType;
 use crate::http::nodes;
 use crate::http::upload::{self, Received, Upload};
@@ -42,10 +43,11 @@ pub(super) fn resources() -> Vec<(Resource, MethodRouter<Server>)> {
     let resource = |path: &str, id: &str, summary: &str| Resource {
         method: axum::http::Method::POST,
         transaction: "Store",
-        description: "Takes multipart/related with one Part 10 file per part, or a single file. \
+        description: "Takes multipart/related with one Part 10 file per part, or with DICOM JSON and \
+                      bulk data named by Content-Location; or a single file, or DICOM JSON alone. \
                       Parts that cannot be stored are named in the reply and the rest is kept; \
                       what is acknowledged is durable. The same bytes again are acknowledged again.",
-        takes: &["multipart/related", DICOM],
+        takes: &["multipart/related", DICOM, DICOM_JSON],
         gives: &[DICOM_JSON],
         statuses: STATUSES,
         ..Resource::get(format!("{ROOT}{path}"), id.to_owned(), summary.to_owned())
@@ -85,6 +87,12 @@ async fn receive(request: Request) -> Result<Response, ApiError> {
     let outcome = Outcome::new(base_url(&server, &headers));
     let mut storing = Storing::new(server.clone(), only_study, outcome);
     match media.as_ref().map(|media| (media.essence.as_str(), media)) {
+        Some(("multipart/related", media))
+            if media.parameter("type").is_some_and(stow_json::is_json) =>
+        {
+            let upload = Upload::start(&server, &headers, body)?;
+            stow_json::receive(&server, upload, &mut storing).await?;
+        }
         // Some clients leave the root's type out; then every part says for itself.
         Some(("multipart/related", media)) if media.root_covers(DICOM) => {
             let mut upload = Upload::start(&server, &headers, body)?;
@@ -104,8 +112,14 @@ async fn receive(request: Request) -> Result<Response, ApiError> {
             let received = upload::spool_body(&server, &headers, body).await?;
             storing.store(received).await;
         }
+        Some((DICOM_JSON, _)) => {
+            let body = read_body(body, stow_json::METADATA_BYTES_MAX as u64).await?;
+            stow_json::store_body(&server, &body, &mut storing).await?;
+        }
         _ => {
-            let wanted = "multipart/related; type=\"application/dicom\" or application/dicom";
+            let wanted = "multipart/related; type=\"application/dicom\" or \
+                          type=\"application/dicom+json\", application/dicom or \
+                          application/dicom+json";
             return Err(ApiError::unsupported_media_type(content_type, wanted));
         }
     }
@@ -154,7 +168,12 @@ impl Storing {
     async fn take_one(&mut self) {
         match self.running.join_next().await {
             Some(Ok(ended)) => self.ended.push(ended),
-            Some(Err(_)) | None => {}
+            // Nothing is lost without a word, even when a task of ours is.
+            Some(Err(_)) => {
+                let lost = ApiError::new(ErrorKind::Internal, "a task that stores was lost");
+                self.refuse(Failure::ours(&lost));
+            }
+            None => {}
         }
     }
 

@@ -19,6 +19,15 @@ const OUT_OF_RESOURCES: u16 = 0xA700;
 const DOES_NOT_MATCH: u16 = 0xA900;
 const CANNOT_UNDERSTAND: u16 = 0xC000;
 
+/// The reasons and what they mean, for the conformance statement.
+pub(super) const REASONS: &[(u16, &str)] = &[
+    (PROCESSING_FAILURE, "the server failed; its log says why"),
+    (DUPLICATE_SOP_INSTANCE, "other bytes are stored under this SOP Instance UID"),
+    (OUT_OF_RESOURCES, "larger than an instance may be, or the storage quota is used up"),
+    (DOES_NOT_MATCH, "of another study than the request names"),
+    (CANNOT_UNDERSTAND, "not DICOM that this server takes in; Error Comment says what is wrong"),
+];
+
 /// Most characters of a value with VR LO.
 const LONG_STRING_LENGTH_MAX: usize = 64;
 

@@ -5,7 +5,7 @@ use dicom_core::Tag;
 use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry};
 use dicom_dictionary_std::StandardDataDictionary;
 use quick_xml::Writer;
-use quick_xml::events::{BytesDecl, BytesEnd, BytesStart, BytesText, Event};
+use quick_xml::events::{BytesDecl, BytesStart, BytesText, Event};
 use serde_json::{Map, Value};
 
 use super::DICOM_XML;
@@ -115,7 +115,7 @@ fn within(
     let end = start.to_end().into_owned();
     xml.write_event(Event::Start(start))?;
     content(xml)?;
-    xml.write_event(Event::End(BytesEnd::from(end)))
+    xml.write_event(Event::End(end))
 }
 
 /// Control characters have no place in XML 1.0, escaped or not.
@@ -133,7 +133,7 @@ fn keyword(tag: Tag) -> Option<&'static str> {
 
 /// The creator of a private element: (gggg,00bb) for (gggg,bbxx) (PS3.5 §7.8.1).
 fn private_creator(object: &Map<String, Value>, tag: Tag) -> Option<&str> {
-    if tag.group() % 2 == 0 || tag.element() < 0x1000 {
+    if tag.group().is_multiple_of(2) || tag.element() < 0x1000 {
         return None;
     }
     let key = format!("{:04X}00{:02X}", tag.group(), tag.element() >> 8);

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::wire::{OrderRequest, OrderView, order_path};
-use crate::dicom::StudyUid;
+use crate::dicom::{Identity, StudyUid};
 use crate::dicom_seg::SegmentationType;
 use crate::error::ErrorKind;
 use crate::http::Server;
@@ -124,11 +124,11 @@ async fn read_form(
         text: String::new(),
         priority: 0,
         drop_empty_frames: false,
-        source: None,
-        deliver_to: Vec::new(),
         segmentation_type: SegmentationType::default(),
         structured_report: false,
         key_images: false,
+        source: None,
+        deliver_to: Vec::new(),
     };
     let mut of_files: Option<StudyUid> = None;
     while let Some(field) = upload.next().await? {
@@ -141,7 +141,6 @@ async fn read_form(
                 let text = upload.text(field).await?;
                 request.drop_empty_frames = parse("drop_empty_frames", &text)?;
             }
-            "deliver_to" => request.deliver_to.push(upload.text(field).await?),
             "segmentation_type" => {
                 request.segmentation_type = parse_word(&upload.text(field).await?)?;
             }
@@ -152,9 +151,10 @@ async fn read_form(
             "key_images" => {
                 request.key_images = parse("key_images", &upload.text(field).await?)?;
             }
+            "deliver_to" => request.deliver_to.push(upload.text(field).await?),
             "file" => {
                 let received = upload.spool(server, field).await?;
-                of_files = Some(store(server, received, of_files).await?);
+                of_files = Some(store(server, received, of_files).await?.study);
             }
             name => {
                 return Err(ApiError::invalid(format!(
@@ -171,15 +171,13 @@ async fn read_form(
 }
 
 /// Stores one file; all files of a form belong to one study.
-async fn store(
+pub(super) async fn store(
     server: &Server,
     received: Received,
     study: Option<StudyUid>,
-) -> Result<StudyUid, ApiError> {
+) -> Result<Identity, ApiError> {
     match received {
-        Received::Spooled(spooled) => {
-            Ok(upload::store(server, spooled, study).await??.identity.study)
-        }
+        Received::Spooled(spooled) => Ok(upload::store(server, spooled, study).await??.identity),
         Received::TooLarge => {
             let max = server.app.config.dicom.instance_size_bytes_max;
             Err(ApiError::new(ErrorKind::TooLarge, format!("file is larger than {max} bytes")))

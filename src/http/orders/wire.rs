@@ -34,13 +34,6 @@ pub(super) struct OrderRequest {
     /// Leave frames without any inside pixel out of the segmentation.
     #[serde(default)]
     pub(super) drop_empty_frames: bool,
-    /// The node to fetch the study from; when absent, a study that is not stored here is looked
-    /// for on every node.
-    #[serde(default)]
-    pub(super) source: Option<String>,
-    /// Nodes that get the result, besides those that get every result.
-    #[serde(default)]
-    pub(super) deliver_to: Vec<String>,
     /// BINARY, or LABELMAP where targets do not overlap.
     #[serde(default)]
     pub(super) segmentation_type: SegmentationType,
@@ -50,6 +43,13 @@ pub(super) struct OrderRequest {
     /// Also store key images: the best slices as key objects, and a picture of the masks.
     #[serde(default)]
     pub(super) key_images: bool,
+    /// The node to fetch the study from; when absent, a study that is not stored here is looked
+    /// for on every node.
+    #[serde(default)]
+    pub(super) source: Option<String>,
+    /// Nodes that get the result, besides those that get every result.
+    #[serde(default)]
+    pub(super) deliver_to: Vec<String>,
 }
 
 impl OrderRequest {
@@ -62,12 +62,12 @@ impl OrderRequest {
             priority: self.priority,
             idempotency_key,
             drop_empty_frames: self.drop_empty_frames,
-            routing: Routing { source: self.source, deliver_to: self.deliver_to },
             outputs: Outputs {
                 segmentation_type: self.segmentation_type,
                 structured_report: self.structured_report,
                 key_images: self.key_images,
             },
+            routing: Routing { source: self.source, deliver_to: self.deliver_to },
         })
     }
 }

@@ -14,7 +14,7 @@ STRUCTURE = {s.name: s for s in STRUCTURES}
 #: another concept or one letter away from one: "hip" for the hip bone drew mistyped hippocampi to it.
 ABBREVIATIONS = {
     "cerebral white matter": ("WM", "cer WM"), "cerebral cortex": ("GM", "ctx", "cer ctx"),
-    "lateral ventricle": ("lat vent", "LatV"), "cerebellar white matter": ("cbl WM",),
+    "lateral ventricle": ("lat vent", "LatV", "LVent"), "cerebellar white matter": ("cbl WM",),
     "cerebellar cortex": ("cbl ctx", "cbl GM"), "thalamus": ("thal", "THA"), "caudate nucleus": ("caud", "CN", "NC"),
     "putamen": ("put", "PUT"), "globus pallidus": ("GP", "pall"), "hippocampus": ("HC", "hippo", "HPC"),
     "amygdala": ("amy", "AMG"), "nucleus accumbens": ("NAc", "NAcc"), "ventral diencephalon": ("VDC", "v DC"),
@@ -25,7 +25,16 @@ ABBREVIATIONS = {
     "larynx": ("lx",), "oesophagus": ("oes", "eso", "oesoph"), "liver": ("liv",), "spleen": ("spl",),
     "kidney": ("kid", "kidn"), "stomach": ("stom", "gastr"), "aorta": ("Ao", "AO"),
     "vertebrae": ("verts", "vert bodies"), "sacrum": ("sacr", "S1-5"), "hip bone": ("innom", "os cox"),
-    "femur": ("fem", "prox fem"), "urinary bladder": ("UB", "blad"), "lung": ("lg",),
+    "femur": ("fem", "prox fem"), "urinary bladder": ("UB", "blad"), "lung": ("lg",), "heart": ("hrt", "cardiac"),
+    "brain tumour": ("BT", "GBM"), "brain metastases": ("BM", "mets"), "brain lesion": ("WML", "lesn"), "brain oedema": ("PTO",),
+}
+#: Words that mean these in a head alone; elsewhere they are another thing or none that is known.
+IN_HEAD = {
+    "lateral ventricle": ("LV", "LV", "LVs"),
+    "brain tumour": ("tumour", "tumor", "mass", "neoplasm", "tumour", "tumor", "GTV", "enhancing mass", "cancer", "whole tumour", "enhancing part"),
+    "brain metastases": ("metastases", "metastasis", "mets", "metastatic lesions", "met", "secondaries", "metastatic disease"),
+    "brain lesion": ("lesion", "lesions", "plaques", "WM lesions", "hyperintense lesion", "stroke lesion", "T2 lesions"),
+    "brain oedema": ("oedema", "edema", "swelling", "oedema around the tumour", "surrounding edema", "perifocal oedema"),
 }
 #: The adjective, for "left hippocampal volumetry".
 ADJECTIVES = {
@@ -35,7 +44,7 @@ ADJECTIVES = {
     "liver": "hepatic", "spleen": "splenic", "kidney": "renal", "stomach": "gastric", "aorta": "aortic",
     "sacrum": "sacral", "femur": "femoral", "urinary bladder": "vesical", "lung": "pulmonary",
     "vertebrae": "vertebral", "brain": "cerebral", "cerebral cortex": "cortical",
-    "lateral ventricle": "lateral ventricular", "ventricles": "ventricular",
+    "lateral ventricle": "lateral ventricular", "ventricles": "ventricular", "heart": "cardiac",
 }
 #: Reasons for an exam of each structure, without a side.
 INDICATIONS = {
@@ -54,11 +63,18 @@ INDICATIONS = {
     "aorta": ("aneurysm screening", "EVAR planning"), "vertebrae": ("osteoporosis", "back pain"),
     "sacrum": ("sacroiliitis", "fall"), "hip bone": ("acetabular fracture", "pre-op planning"),
     "femur": ("hip replacement planning", "fall"), "urinary bladder": ("bladder wall study", "retention"),
-    "lung": ("emphysema", "COVID follow-up", "lung volume"),
+    "lung": ("emphysema", "COVID follow-up", "lung volume"), "heart": ("heart failure", "cardiac dose, breast RT"),
+    "brain tumour": ("known glioma", "GBM after resection", "SRS planning"), "brain metastases": ("melanoma", "lung cancer staging"),
+    "brain lesion": ("RRMS", "stroke day 3"), "brain oedema": ("on dexamethasone", "glioma, mass effect"),
 }
-COMMON_INDICATIONS = ("follow-up", "pre-op", "trial baseline", "second opinion", "RT planning", "tumour board tomorrow")
+COMMON_INDICATIONS = ("headache", "weight loss", "fever", "MVA", "fall from height", "dizziness", "pre transplant", "baseline study", "protocol A",
+                      "known disease", "surveillance", "pain for 3 weeks", "post treatment", "screening", "?progression", "case 4 of the list",
+                      "routine", "research subject", "dose planning", "before biopsy", "control group", "tumor board", "2 week follow up",
+                      "follow-up", "pre-op", "trial baseline", "second opinion", "RT planning", "tumour board tomorrow")
 
-VERBS = ("segment", "contour", "delineate", "outline", "label", "mask", "mark", "annotate", "seg", "auto-contour",
+VERBS = ("contour out", "define", "draw around", "mark up", "return a mask for", "make a label for", "get me", "give me", "do", "process",
+         "run segmentation on", "crop out", "do a segmentation of", "mask out", "pull out", "single out", "segement", "autosegment", "roi for",
+         "segment", "contour", "delineate", "outline", "label", "mask", "mark", "annotate", "seg", "auto-contour",
          "extract", "map out", "draw", "identify and segment", "measure", "get the volume of", "give me a mask of",
          "provide a segmentation of", "create a mask for", "produce a 3D mask of", "do volumetry of", "auto-segment",
          "separate out", "highlight", "compute the volume of", "trace around", "isolate", "carve out", "generate a label map for",
@@ -88,11 +104,13 @@ EXAMS = {
 SIDE_NOISE = ("right-handed", "left-handed", "{o} sided weakness", "{o} arm pain", "fell on the {o} side",
               "port in the {o} chest wall", "{o} hip replacement 2015", "{o} facial droop")
 #: Remarks on the other side of the same structure.
-OTHER_SIDE = ("not the {o} one", "not the {o}", "{o} side not needed", "ignore the {o} {n}", "do not segment the {o} {n}",
+OTHER_SIDE = ("not {o}", "no {o} please", "the {o} one is fine", "the {o} {n} is for next week", "never mind the {o}", "I have the {o} {n} already",
+              "but not the {o} {n}", "the {o} {n} was resected", "not the {o} one", "not the {o}", "{o} side not needed", "ignore the {o} {n}", "do not segment the {o} {n}",
               "the {o} {n} is already done", "{o} {n} was normal on the prior", "leave out the {o} side", "{o} {n} known, skip it",
               "only this side, {o} is fine")
 #: Remarks on another structure.
-OTHER_STRUCTURE = ("known {x} cyst, stable", "do not segment the {x}", "{x} already done", "prior report: {x} normal",
+OTHER_STRUCTURE = ("known {x} cyst, stable", "do not segment the {x}", "{x} already done", "not the {x}", "no need for the {x}", "ignore {x}", "skip the {x}",
+                   "{x} was segmented last week", "except the {x}", "but not the {x}", "the {x} is next to it, leave it", "prior report: {x} normal",
                    "leave the {x} out", "the {x} is not needed", "hx of {x} surgery", "without the {x}")
 
 NOT_REQUESTS = (
@@ -127,7 +145,10 @@ KNOWN = {word for s in STRUCTURES for n in (s.name, s.plural, *s.synonyms) for w
 #: Slips that people make more than others; "hipocampus" begins like the hip bone.
 USUAL_SLIPS = {"hippocampus": ("hipocampus", "hipocampus", "hipocampus", "hypocampus", "hipocampas", "hipocampuss"),
                "hippocampi": ("hipocampi",), "hippocampal": ("hipocampal",), "thalamus": ("thalmus", "talamus"),
-               "putamen": ("puatmen", "putaman", "putmen"), "amygdala": ("amigdala", "amygdla"), "cerebellum": ("cerebelum",)}
+               "putamen": ("puatmen", "putaman", "putmen"), "caudate": ("caudat", "cuadate", "caudte"), "ventricle": ("ventrical", "venticle"),
+               "ventricles": ("ventricals", "venticles"), "brainstem": ("brainstm", "brianstem"), "kidney": ("kindey", "kidny"),
+               "parotid": ("parotis", "paratid"), "mandible": ("mandable", "mandibel"), "oesophagus": ("oesophagous", "esophagous"),
+               "pallidus": ("palidus", "pallidum"), "accumbens": ("acumbens", "accumbans"), "spleen": ("splen", "spleeen"), "liver": ("livr", "lvier"), "amygdala": ("amigdala", "amygdla"), "cerebellum": ("cerebelum",)}
 SIDE_TYPOS = {"left": ("lft", "letf", "leftt", "elft", "lefft"), "right": ("rigth", "rihgt", "rght", "righ", "rightt")}
 
 
@@ -170,26 +191,42 @@ def mistype(text, r, chance):
     return re.sub(r"[A-Za-z]{4,}", lambda m: typo(m.group(), r) if r.random() < chance else m.group(), text)
 
 
+def clipped(noun, r):
+    """The first letters of a long word, where no other name begins with them: "hippoc", "amygd", "caudat"."""
+    word = noun.split()[-1] if r.random() < 0.5 else noun.split()[0]
+    if len(word) < 7:
+        return noun
+    short = word[:r.randint(max(5, len(word) - 4), len(word) - 1)].lower()
+    if any(k.startswith(short) and k != word.lower() and not k.startswith(word.lower()[:-2]) for k in KNOWN):
+        return noun
+    return noun.replace(word, short)
+
+
 def nouns(structure):
     return (structure.name, *structure.synonyms)
 
 
-def mention(name, side, r, short=0.0):
+def mention(name, side, r, short=0.0, region=None):
     """What a person writes for a structure and a side ("left", "right", "both" or None).
 
     `short` is the chance of an abbreviation.
     """
     structure = STRUCTURE[name]
-    if r.random() < short:
-        noun = r.choice(ABBREVIATIONS[name])
+    local = IN_HEAD.get(name, ()) if region == "head" else ()
+    if r.random() < max(short, 0.5 if local and name != "lateral ventricle" else 0):
+        noun = r.choice(local) if local and r.random() < 0.6 else r.choice(ABBREVIATIONS[name])
+        if r.random() < 0.25:
+            noun = noun.lower()
         if side == "both":
             return r.choice((f"bilat {noun}", f"{noun} b/l", f"B/L {noun}", f"{noun}s", f"{noun} L+R", f"both {noun}", f"{noun} bilat"))
         if side is None:
             return noun
         letter = side[0].upper()
-        return r.choice((f"{letter} {noun}", f"{letter} {noun}", f"{side[:1]}t {noun}", f"{noun} {letter}", f"({letter}) {noun}",
+        return r.choice((f"{letter} {noun}", f"{letter} {noun}", f"{side[:1]}t {noun}", f"{letter}{noun}", f"{letter}-{noun}", f"{side} {noun}", f"{noun} {letter}", f"({letter}) {noun}",
                          f"{letter}. {noun}", f"{side} {noun}", f"{noun} {side[:1]}t", f"{letter}-{noun}"))
     noun = name if r.random() < 0.5 else r.choice(nouns(structure))
+    if r.random() < 0.15:
+        noun = clipped(noun, r)
     if side is None:
         return noun
     if side == "both":
@@ -200,7 +237,7 @@ def mention(name, side, r, short=0.0):
     short_side = side[0] + "t"
     return r.choice((f"{side} {noun}",) * 5 + (
         f"{short_side} {noun}", f"{short_side} {noun}", f"{side[0]} {noun}", f"{side[0].upper()} {noun}", f"{noun} on the {side}", f"{noun}, {side}",
-        f"{side}-sided {noun}", f"{noun} {side}", f"{side} side {noun}", f"{noun} of the {side} side", f"{noun} ({side})",
+        f"{side}-sided {noun}", f"{side} hand side {noun}", f"{noun} on the patient's {side}", f"{side[0].upper()}. {noun}", f"{noun} ({short_side})", f"{noun} {side}", f"{side} side {noun}", f"{noun} of the {side} side", f"{noun} ({side})",
         f"{noun} {short_side}", f"{noun} on the {side} side", f"{short_side}. {noun}"))
 
 

@@ -13,11 +13,12 @@ WARM_UP_STEPS = 60
 class Loop:
     """Counts CPU time against a budget and saves modules and optimizer beside each other.
 
+    On shared cores `wall_minutes`, counted from this start, may take the place of the budget.
     `modules` maps names to modules; the file at `path` holds their states, the optimizer's, and the
     time spent, and is gone on from when it exists.
     """
 
-    def __init__(self, path, modules, rate, cpu_seconds, slow=None, slow_factor=1.0):
+    def __init__(self, path, modules, rate, cpu_seconds, slow=None, slow_factor=1.0, wall_minutes=None):
         self.path, self.modules, self.rate, self.budget = path, modules, rate, cpu_seconds
         self.parameters = [p for m in modules.values() for p in m.parameters() if p.requires_grad]
         calm = {id(p) for p in slow.parameters()} if slow else set()
@@ -36,11 +37,13 @@ class Loop:
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "stopped", True))
         self.stopped = False
         self.started, self.saved_at = time.process_time() - self.spent, time.time()
+        self.wall = wall_minutes and (time.time(), 60 * wall_minutes)
 
     def running(self):
         """Updates the clock and the rate; False when the budget is spent or the process is told to end."""
         self.spent = time.process_time() - self.started
-        share = min(1.0, self.spent / self.budget)
+        share = (time.time() - self.wall[0]) / self.wall[1] if self.wall else self.spent / self.budget
+        share = min(1.0, share)
         rate = self.rate * min(1, (self.step - self.first_step + 1) / WARM_UP_STEPS) * (0.05 + 0.475 * (1 + math.cos(math.pi * share)))
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]

@@ -3,18 +3,25 @@ import numpy as np
 import torch
 
 from sources import SINGLE
-from traces import CONCEPTS, NAMES, REGION_NAMES, Facts
+from traces import CONCEPTS, FINDINGS, NAMES, REGION_NAMES, Facts
 
 #: Scans that are drawn more or less often than they stand in the pool, by kind.
 SHARES = {"brain": 0.34, "brain-ct": 0.06, "brain-real": 0.15, "headneck": 0.14, "torso": 0.14, "trunk": 0.07, "chest": 0.08,
           "abdomen-mr": 0.025, "limb": 0.035}
 #: Concepts taken to be in every chest scan, though only lungs are labelled there.
-IN_EVERY_CHEST = ("spinal cord", "oesophagus", "aorta", "vertebrae")
+IN_EVERY_CHEST = ("spinal cord", "oesophagus", "aorta", "vertebrae", "heart")
 #: Taken to be in every trunk scan; the rest of its region is unsure.
 IN_EVERY_TRUNK = ("liver", "spleen", "stomach", "aorta", "vertebrae", "spinal cord")
 #: Present from this share of its height on; sure to be absent below the second; unsure in between.
 PRESENT, GONE = 0.3, 0.02
 MODALITY_NAMES = ["CT", "MR"]
+
+
+def widened(table, value):
+    """`table` with as many columns as there are single concepts now."""
+    missing = max(0, len(SINGLE) - table.shape[-1])
+    filled = np.pad(table, [(0, 0)] * (table.ndim - 1) + [(0, missing)], constant_values=value)
+    return filled[..., :len(SINGLE)]
 
 
 class Pool:
@@ -23,8 +30,10 @@ class Pool:
     def __init__(self, *paths):
         files = [np.load(p) for p in paths]
         join = lambda key: np.concatenate([f[key] for f in files])
-        self.views, self.seen, self.centre, self.share = join("views"), join("seen"), join("centre"), join("share")
-        self.dense = np.unpackbits(join("dense"), axis=-1)[..., :len(SINGLE)].astype(bool)
+        self.views = join("views")
+        # Concepts that joined the vocabulary after a pool was rendered have no label in it.
+        self.seen, self.centre, self.share = (widened(join(k), v) for k, v in (("seen", False), ("centre", np.nan), ("share", np.nan)))
+        self.dense = widened(np.unpackbits(join("dense"), axis=-1).astype(bool), False)
         self.names, self.regions, self.modalities = join("names"), join("regions"), join("modalities")
         self.kinds = np.array([n.split("/")[0] for n in self.names])
         self.region = np.array([REGION_NAMES.index(r) for r in self.regions])
@@ -60,7 +69,9 @@ class Pool:
         for j, name in enumerate(SINGLE):
             if not allowed(name):
                 continue
-            if kind == "brain-real":
+            if name in FINDINGS:  # whether there is one is the backbone's to say
+                where[name] = ([], 0.0)
+            elif kind == "brain-real":
                 where[name] = ([2, 3], 2.5)
             elif kind == "trunk" and (name in IN_EVERY_TRUNK or "kidney" in name and "contrast-ge" in self.names[i]):
                 where[name] = ([2, 3], 2.5)
@@ -91,8 +102,10 @@ def _labelled_by(data_set):
     return np.array([data_set in CONCEPTS[n].sources for n in SINGLE])
 
 
+#: The lungs alone are labelled in the rendered chests.
+CHEST_LABELS = np.array(["lung" in n for n in SINGLE])
 LABELLED = {"brain": _labelled_by("brain"), "brain-ct": _labelled_by("brain"), "headneck": _labelled_by("headneck"),
-            "torso": _labelled_by("torso"), "chest": _labelled_by("chest"), "brain-real": np.zeros(len(SINGLE), bool),
+            "torso": _labelled_by("torso"), "chest": CHEST_LABELS, "brain-real": np.zeros(len(SINGLE), bool),
             "trunk": np.zeros(len(SINGLE), bool), "abdomen-mr": np.zeros(len(SINGLE), bool), "limb": np.zeros(len(SINGLE), bool)}
 FULLY_LABELLED = {"brain": [n for n in SINGLE if "brain" in CONCEPTS[n].sources],
                   "torso": [n for n in SINGLE if "torso" in CONCEPTS[n].sources]}
@@ -121,6 +134,14 @@ class Heads(torch.nn.Module):
         self.region = torch.nn.Linear(hidden, len(REGION_NAMES))
         self.modality = torch.nn.Linear(hidden, len(MODALITY_NAMES))
         self.each = torch.nn.Linear(hidden, len(MODALITY_NAMES))
+
+    def load_wider(self, state):
+        """Loads heads of a smaller vocabulary; the concepts that joined since start from nothing."""
+        for key in ("structures.weight", "structures.bias"):
+            own = self.state_dict()[key] * 0
+            own[:len(state[key])] = state[key]
+            state = state | {key: own}
+        self.load_state_dict(state)
 
     def losses(self, embeds, pool, index):
         """embeds (n * 4, 16, H). Returns dense, region and modality losses and the region logits."""

@@ -9,12 +9,15 @@ quotation in a record is worse than none.
 """
 from dataclasses import dataclass, field
 
-from concepts import ABSENT
+from concepts import ABSENT, FINDING, STRUCTURES
 from make_vocabulary import concepts
 
 CONCEPTS = {c.name: c for c in concepts()}
 NAMES = list(CONCEPTS)
 INDEX = {name: i for i, name in enumerate(NAMES)}
+FINDINGS = {s.name for s in STRUCTURES if s.category == FINDING}
+#: A bare word for a finding means this bundle's own finding in a head.
+FINDING_TERM = "tumour"
 ABSENT_REGIONS = {name: regions for name, _, regions in ABSENT}
 
 #: Spoken region of a scan -> body regions it covers.
@@ -67,6 +70,8 @@ class Facts:
     def absent_verdict(self, term):
         """Terms outside the vocabulary: elsewhere in the body, or here but unknown to the model."""
         regions = set(ABSENT_REGIONS[term])
+        if term == FINDING_TERM and self.region == "head":
+            return None
         if regions & set(self.parts):
             return AMBIGUOUS
         return None if regions & set(NEIGHBOURS[self.region]) else OUT_OF_REGION
@@ -114,7 +119,7 @@ def trace(facts, names, skill=None):
     name, meant = names[0], "the order means " + listed([the(n) for n in names])
     verdict = facts.verdict(name)
     if verdict == "segment":
-        seen = "; ".join(f"{n} {place(*facts.where[n])}" for n in names)
+        seen = "; ".join(f"{n} " + ("to be looked for" if n in FINDINGS else place(*facts.where[n])) for n in names)
         where = f", in the {listed(CONCEPTS[name].body_regions)}" if len(names) == 1 else ""
         answer = "; ".join(f"the {n}" for n in names)
         return tagged(f"{opening(facts)} {seen}.", f"{named(skill)}{meant}{where}.", f"Segment {answer}.")

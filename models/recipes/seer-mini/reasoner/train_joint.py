@@ -3,8 +3,9 @@
     python train_joint.py --tokenizer FILE --text CHECKPOINT --vision CHECKPOINT --pool POOL...
         --test POOL --out CHECKPOINT --cpu-seconds 1800
 
-Several orders share the views of one scan, so that the vision tower runs once for them. Every second
-step is text alone, so that rare wordings keep coming.
+Several orders share the views of one scan, so that the vision tower runs once for them. Most steps are text
+alone, which is cheap, so that rare wordings and skills keep coming. `--start` goes on from another run's weights
+with a fresh optimizer.
 """
 import argparse
 import os
@@ -23,8 +24,9 @@ import train_text
 
 WEIGHTS = {"opening": 4.0, "place": 0.3, "side": 4.0, "answer": 2.0, "rest": 1.0}
 PLACES_UNKNOWN = WEIGHTS | {"place": 0.0}
-SCANS, ORDERS = 6, 4  # a batch: scans, and orders about each
-TEXT_EVERY, TEXT_BATCH = 2, 48
+SCANS, ORDERS = 4, 3  # a batch: scans, and orders about each
+#: What a step is about: text alone, text with skill blocks (longer, so fewer at once), or scans. Chances and batch sizes.
+STEPS = {"text": (0.50, 24), "skills": (0.30, 12), "joint": (0.20, None)}
 AUXILIARY = 0.5
 #: The vision tower has learnt; at the full rate the language loss undoes what it knows of regions.
 VISION_FACTOR = 0.15
@@ -56,20 +58,21 @@ class Task:
         return drawn
 
     def draw(self, random):
-        """Two batches about the same scans, of short and of long orders; one pair in eight offers skills.
+        """Two batches about the same scans, of short and of long orders; one pair in four offers skills.
 
         Each is (scan indices, (order, row) pairs with the orders of a scan together).
         """
         index = self.pool.draw(random, SCANS)
-        drawer = self.drawers[0] if random.random() < 0.875 else self.drawers[1]
+        drawer = self.drawers[0] if random.random() < 0.75 else self.drawers[1]
         drawn = self.rows(index, drawer, 2 * ORDERS, True)
         return [(index, [pair for about in drawn for pair in about[part]]) for part in (slice(ORDERS), slice(ORDERS, None))]
 
 
-def forward(vl, task, index, rows, random=None):
-    """Hidden states (B, T, H), image embeddings (scans * 4, 16, H), ids and weights."""
+def forward(vl, task, index, rows, random=None, frozen=False):
+    """Hidden states (B, T, H), image embeddings (scans * 4, 16, H), ids and weights; `frozen` spares the tower's gradient."""
     ids, mask, positions, weights = batches.collate([row for _, row in rows], task.grids)
-    embeds, levels = tiny.see(vl.model.visual, tiny.patches(pools.images(task.pool, index, random)))
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
+        embeds, levels = tiny.see(vl.model.visual, tiny.patches(pools.images(task.pool, index, random)))
     spread = lambda t: t.reshape(len(index), -1, t.shape[-1]).repeat_interleave(len(rows) // len(index), 0).flatten(0, 1)
     hidden = tiny.read(vl, ids, mask, positions, spread(embeds), [spread(level) for level in levels])
     return hidden, embeds, ids, weights
@@ -108,13 +111,38 @@ def check(vl, encoder, test, count=24):
     return "| held out: " + " ".join(f"{k} {np.mean(v):.3f}({len(v)})" for k, v in spans.items())
 
 
+def report(run, vl, encoder, test):
+    if run.step % 100 == 0:
+        run.report(check(vl, encoder, test, 8) + taught(vl, encoder, 40) if run.step % 400 == 0 else "")
+
+
+@torch.no_grad()
+def taught(vl, encoder, count=60):
+    """Share of made-up words resolved, each token after true ones, where a skill explains them."""
+    drawer, right = orders.Drawer(88, held_out=True, skill_share=1.0), []
+    while len(right) < count:
+        order = drawer.draw(orders.imagined_facts(drawer.r))
+        if order.style == "taught" and order.targets:
+            row = (encoder.prompt(order.text, [], order.skills), *encoder.answer(order.trace, train_text.WEIGHTS))
+            ids, mask, positions, weights = batches.collate([row], [])
+            guess = vl.lm_head(tiny.read(vl, ids, mask, positions)[:, :-1]).argmax(-1)[0]
+            asked, answered = len(row[0]), row[1]
+            hit = (guess[asked - 1:asked + len(answered) - 1] == torch.tensor(answered)).tolist()
+            start = order.trace.index(". ") + 2
+            end = start + len(order.targets[0])
+            right.append(all(h for h, (x, y) in zip(hit, encoder.plain.encode(order.trace).offsets) if x < end and y > start))
+    return f" taught {np.mean(right):.3f}({len(right)})"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("tokenizer", "text", "vision", "test", "out"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--pool", nargs="+", required=True)
+    parser.add_argument("--start", help="checkpoint of an earlier joint run")
     parser.add_argument("--cpu-seconds", type=float, default=1800)
-    parser.add_argument("--vision-factor", type=float, default=VISION_FACTOR)
+    parser.add_argument("--wall-minutes", type=float, help="in place of the budget, counted from this start")
+    parser.add_argument("--vision-factor", type=float, default=VISION_FACTOR, help="rate of the vision tower; 0 freezes it")
     parser.add_argument("--rate", type=float, default=LEARNING_RATE)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -123,36 +151,47 @@ def main():
     train, test = pools.Pool(*arguments.pool), pools.Pool(arguments.test)
     vl = tiny.build(tiny.MINI | {"vocabulary": tokenizer.get_vocab_size()})
     heads = pools.Heads(vl.config.text_config.hidden_size)
-    if not os.path.exists(arguments.out):
+    if arguments.start and not os.path.exists(arguments.out):
+        before = torch.load(arguments.start)
+        vl.load_state_dict(before["model"])
+        heads.load_wider(before["heads"])
+    elif not os.path.exists(arguments.out):
         seeing = torch.load(arguments.vision)
         vl.load_state_dict(torch.load(arguments.text)["model"])
         vl.model.visual.load_state_dict(seeing["vision"])
         heads.load_state_dict(seeing["heads"])
     run = loop.Loop(arguments.out, {"model": vl, "heads": heads}, arguments.rate, arguments.cpu_seconds,
-                    vl.model.visual, arguments.vision_factor)
+                    vl.model.visual, arguments.vision_factor, arguments.wall_minutes)
     random = np.random.default_rng(1000 + run.step)
     task = Task(train, encoder, [orders.Drawer(2000 + run.step, skill_share=0.0), orders.Drawer(3000 + run.step, skill_share=1.0)])
-    reader, queue, waiting = orders.Drawer(4000 + run.step), [], []
+    readers = {"text": orders.Drawer(4000 + run.step, skill_share=0.0), "skills": orders.Drawer(5000 + run.step, skill_share=1.0)}
+    queues, waiting = {kind: [] for kind in readers}, []
     while run.running():
-        if run.step % TEXT_EVERY == TEXT_EVERY - 1:
+        kind = random.choice(list(STEPS), p=[chance for chance, _ in STEPS.values()])
+        if kind != "joint":
+            queue, size = queues[kind], STEPS[kind][1]
             if not queue:
-                drawn = [row for _, row in train_text.rows(reader, encoder, TEXT_BATCH * 8)]
-                queue = [drawn[i:i + TEXT_BATCH] for i in range(0, len(drawn), TEXT_BATCH)]
+                drawn = [row for _, row in train_text.rows(readers[kind], encoder, size * 8)]
+                queue.extend(drawn[i:i + size] for i in range(0, len(drawn), size))
                 random.shuffle(queue)
             loss = train_text.loss_of(vl, batches.collate(queue.pop(), []))
-            run.update(loss, text=loss)
+            run.update(loss, **{kind: loss})
+            report(run, vl, encoder, test)
             continue
         waiting = waiting or task.draw(random)
         index, rows = waiting.pop()
         with torch.autocast("cpu", torch.bfloat16):
-            hidden, embeds, ids, weights = forward(vl, task, index, rows, random)
+            hidden, embeds, ids, weights = forward(vl, task, index, rows, random, arguments.vision_factor == 0)
             told = token_loss(vl, hidden, ids, weights)
+        if arguments.vision_factor == 0:
+            run.update(told, joint=told)
+            report(run, vl, encoder, test)
+            continue
         dense, region, modality, *_ = heads.losses(embeds, train, index)
         run.update(told + AUXILIARY * (10 * dense + region + modality), joint=told, dense=dense, region=region)
-        if run.step % 50 == 1:
-            run.report(check(vl, encoder, test) if run.step % 200 == 1 else "")
+        report(run, vl, encoder, test)
     run.save()
-    run.report(check(vl, encoder, test, 48))
+    run.report(check(vl, encoder, test, 16) + taught(vl, encoder))
 
 
 if __name__ == "__main__":

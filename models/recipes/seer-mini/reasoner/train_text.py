@@ -21,15 +21,26 @@ import orders
 WEIGHTS = {"opening": 0.0, "place": 0.02, "side": 3.0, "answer": 2.0, "rest": 1.0}
 BATCH, POOL = 48, 8
 LEARNING_RATE = 2e-3
+SHORT = 0.65  # share of traces cut off after the evidence
 
 
 def rows(drawer, encoder, count, noisy=True):
-    """(order, row) pairs sorted by length, so that batches pad little."""
+    """(order, row) pairs sorted by length, so that batches pad little.
+
+    In training, most traces that name their target in the evidence stop there: what follows repeats it.
+    """
     drawn = []
     for _ in range(count):
         order = drawer.draw(orders.imagined_facts(drawer.r))
         noise = noisy and drawer.r.random() < 0.3
-        drawn.append((order, (encoder.prompt(order.text, [], order.skills, noise), *encoder.answer(order.trace, WEIGHTS))))
+        told, after = order.trace, len(order.trace)
+        if noisy and ". " in told.partition("</evidence>")[0] and drawer.r.random() < SHORT:
+            after = told.index("</evidence>") + len("</evidence>")
+        ids, weights = encoder.answer(told, WEIGHTS)
+        if after < len(told):
+            keep = sum(b <= after for _, b in encoder.plain.encode(told).offsets)
+            ids, weights = ids[:keep], weights[:keep]
+        drawn.append((order, (encoder.prompt(order.text, [], order.skills, noise), ids, weights)))
     return sorted(drawn, key=lambda pair: len(pair[1][0]) + len(pair[1][1]))
 
 
