@@ -446,7 +446,10 @@ impl Shared {
             record.series.clone(),
             record.sop_instance.clone(),
         );
-        let sop_class_uid = self.archive.load_instance(&instance)?.identity().sop_class_uid.clone();
+        let sop_class_uid = match sop_class_in(&record.path) {
+            Some(uid) => uid,
+            None => self.archive.load_instance(&instance)?.identity().sop_class_uid.clone(),
+        };
         Ok(Outgoing {
             sop_class_uid,
             sop_instance: record.sop_instance,
@@ -500,6 +503,14 @@ fn data_set_start(head: &[u8]) -> Option<u64> {
     let is_group_length = head.get(128..140)? == b"DICM\x02\0\0\0UL\x04\0";
     let length = u32::from_le_bytes(head.get(140..144)?.try_into().ok()?);
     is_group_length.then_some(144 + u64::from(length))
+}
+
+/// Media Storage SOP Class UID (0002,0002) of a file, without reading all of it.
+fn sop_class_in(path: &std::path::Path) -> Option<String> {
+    let mut head = Vec::new();
+    File::open(path).ok()?.take(4096).read_to_end(&mut head).ok()?;
+    // The meta information starts behind preamble and prefix, and is explicit.
+    dimse::early_text(head.get(132..)?, [0x0002, 0x0002], true).filter(|uid| !uid.is_empty())
 }
 
 /// Whether an upload that the archive refused as a conflict has the data set that is stored, byte

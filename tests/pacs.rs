@@ -2,6 +2,7 @@
 
 mod dcmtk;
 mod hostile;
+mod killed;
 mod orthanc;
 mod peers;
 mod standing;

@@ -133,9 +133,8 @@ pub(super) fn transaction(parameters: &Parameters) -> Option<String> {
 
 /// A search.
 pub(super) fn query(parameters: &Parameters) -> Result<WorkitemQuery, ApiError> {
-    let mut query = WorkitemQuery::default();
-    query.limit = parameters.number("limit", LIMIT_DEFAULT)?.min(LIMIT_MAX);
-    query.offset = parameters.number("offset", 0)?;
+    let limit = parameters.number("limit", LIMIT_DEFAULT)?.min(LIMIT_MAX);
+    let mut query = WorkitemQuery::page(limit, parameters.number("offset", 0)?);
     for (name, value) in &parameters.0 {
         match name.as_str() {
             "limit" | "offset" | "includefield" | "fuzzymatching" => {}

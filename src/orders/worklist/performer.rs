@@ -249,7 +249,7 @@ impl Performer {
                 let why = "the order of this work item is gone";
                 return self.give_up(item, why, Discontinued::Failed);
             }
-            Err(error) if is_passing(&error) => return Ok(()),
+            // The database failed; it is asked again at the next look.
             Err(_) => return Ok(()),
         };
         if item.cancel_requested && !order.state.is_final() {

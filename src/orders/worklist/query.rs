@@ -13,9 +13,9 @@ use crate::archive::json_key;
 pub struct WorkitemQuery {
     conditions: Vec<Condition>,
     /// At most this many.
-    pub limit: usize,
+    pub(super) limit: usize,
     /// Skip this many.
-    pub offset: usize,
+    pub(super) offset: usize,
 }
 
 /// One attribute that must match.
@@ -27,6 +27,11 @@ struct Condition {
 }
 
 impl WorkitemQuery {
+    /// Looks for any, `limit` at most after `offset`.
+    pub fn page(limit: usize, offset: usize) -> Self {
+        Self { conditions: Vec::new(), limit, offset }
+    }
+
     /// Adds a condition: tags or keywords joined by dots, and a value with wildcards, a range or a
     /// list. Says whether the attribute is one.
     #[must_use]
@@ -39,7 +44,7 @@ impl WorkitemQuery {
 
     /// Reads the filter of a subscription: `attribute=value`, joined by commas.
     pub(super) fn of_filter(filter: &str) -> Option<Self> {
-        let mut query = Self { limit: usize::MAX, ..Self::default() };
+        let mut query = Self::page(usize::MAX, 0);
         for condition in filter.split(',') {
             let (attribute, value) = condition.split_once('=')?;
             if !query.require(attribute.trim(), value) {

@@ -124,8 +124,8 @@ fn answer_context(
         return result(Reason::UserRejection, uids::IMPLICIT_VR_LITTLE_ENDIAN);
     }
     // The sender's order is its preference: what it names first, it need not convert.
-    let known = proposed.transfer_syntaxes.iter().map(|uid| plain_uid(uid));
-    let chosen = known.into_iter().find(|uid| TRANSFER_SYNTAXES.contains(&uid.as_str()));
+    let mut known = proposed.transfer_syntaxes.iter().map(|uid| plain_uid(uid));
+    let chosen = known.find(|uid| TRANSFER_SYNTAXES.contains(&uid.as_str()));
     match chosen {
         Some(uid) => result(Reason::Acceptance, &uid),
         None => result(Reason::TransferSyntaxesNotSupported, uids::IMPLICIT_VR_LITTLE_ENDIAN),
