@@ -73,7 +73,7 @@ def weights(model, part):
 
 
 def test_both_stages_of_seer_mini(suite, tmp_path):
-    learn = SMALL | dict(max_steps=45, learning_rate=3e-3, per_device_train_batch_size=6, logging_steps=5, warmup_steps=5)
+    learn = SMALL | dict(max_steps=60, learning_rate=3e-3, per_device_train_batch_size=6, logging_steps=5, warmup_steps=5)
     settings = mini(suite, tmp_path, sft=learn, grpo=SMALL | dict(num_generations=4, per_device_train_batch_size=4,
                                                                 gradient_accumulation_steps=2, max_completion_length=60, learning_rate=1e-4,
                                                                 temperature=1.4))  # so hot that rollouts differ
