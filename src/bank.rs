@@ -515,7 +515,7 @@ impl Bank {
                     let known = fresh.contains_key(&episode.id)
                         || self.0.store.episode(episode.id)?.is_some();
                     if !known {
-                        effects.push(Effect::Seen(episode.clone()));
+                        effects.push(Effect::Seen(Box::new(episode.clone())));
                         fresh.insert(episode.id, episode.clone());
                     }
                 }
@@ -529,7 +529,10 @@ impl Bank {
                     };
                     let after = Episode { reward: Some(*reward), ..before.clone() };
                     fresh.insert(*episode, after.clone());
-                    effects.push(Effect::Rewarded { before, after });
+                    effects.push(Effect::Rewarded {
+                        before: Box::new(before),
+                        after: Box::new(after),
+                    });
                 }
             }
         }
@@ -557,8 +560,8 @@ impl Bank {
 
 /// What one piece of evidence does to the sums.
 enum Effect {
-    Seen(Episode),
-    Rewarded { before: Episode, after: Episode },
+    Seen(Box<Episode>),
+    Rewarded { before: Box<Episode>, after: Box<Episode> },
 }
 
 impl Live {

@@ -391,7 +391,7 @@ impl Shared {
             let within = progress.clone();
             let progress = Progress::new(move |part, whole| {
                 // In thousandths of one series.
-                let part = if whole == 0 { 0 } else { part * 1000 / whole };
+                let part = (part * 1000).checked_div(whole).unwrap_or(0);
                 within.report(done * 1000 + part.min(1000), total * 1000);
             });
             instance_count += self.bring(node, study, series, cancel, &progress).await?;

@@ -51,7 +51,7 @@ fn a_bank_opens_as_it_was_closed_and_can_roll_back() {
     assert!(bank.retire(&second.id, "test").is_err());
     bank.unpin(&second.id, "test").unwrap();
     let three = bank.publish(draft(2, vec![first.clone()])).unwrap();
-    assert_eq!(three.header.retired, [second.id.clone()]);
+    assert_eq!(three.header.retired, std::slice::from_ref(&second.id));
     bank.activate(3, "test").unwrap();
     bank.activate(1, "test").unwrap();
     assert_eq!(bank.skills().len(), 1);

@@ -276,7 +276,7 @@ fn an_order_that_died_before_its_seg_was_stored_is_walked_again() {
     let folder = tempfile::tempdir().unwrap();
     let app = open(folder.path(), true);
     let files = sample_study().into_iter();
-    let stored = files.map(|file| app.archive.store_file(&file).unwrap()).last().unwrap();
+    let stored = files.map(|file| app.archive.store_file(&file).unwrap()).next_back().unwrap();
     let order = NewOrder {
         study_uid: stored.identity.study,
         series_uid: None,

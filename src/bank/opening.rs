@@ -122,7 +122,7 @@ fn live(store: &Store) -> Result<Live, BankError> {
         live.set_standing(&id, standing);
     }
     for episode in store.episodes() {
-        live.apply(Effect::Seen(episode?));
+        live.apply(Effect::Seen(Box::new(episode?)));
     }
     Ok(live)
 }

@@ -218,7 +218,7 @@ impl<'a> Synthesizer<'a> {
                 let words = bare(name);
                 let related = words.contains(&target_words) || target_words.contains(&words);
                 let same = self.concept(name).map(|c| &c.property_type.value) == kind.as_ref();
-                !related && !(same && kind.is_some())
+                !(related || same && kind.is_some())
             })
             .collect();
         (!others.is_empty()).then(|| (*random.pick(&others)).clone())

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sha2::{Digest, Sha256};
 
 use super::EvolveError;
-use crate::eval::{EvalError, Request, Suite};
+use crate::eval::{Request, Suite};
 
 /// Requests with labels, and whose scans they are about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +26,7 @@ impl Material {
     pub fn of_suite(suite: &Suite) -> Result<Self, EvolveError> {
         let mut patients = BTreeMap::new();
         for case in suite.case_names() {
-            if let Some(patient) = suite.case_facts(&case).map_err(EvalError::from)?.patient {
+            if let Some(patient) = suite.case_facts(&case)?.patient {
                 patients.insert(case, patient);
             }
         }

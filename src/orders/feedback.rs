@@ -308,7 +308,7 @@ impl Orders {
 
 impl super::store::Store {
     fn insert_feedback(&self, entry: &FeedbackEntry) -> Result<(), OrderError> {
-        let reason = entry.reason.map(|reason| serde_json::to_value(reason)).transpose()?;
+        let reason = entry.reason.map(serde_json::to_value).transpose()?;
         self.with(|connection| {
             connection.execute(
                 "INSERT INTO feedback (order_id, verdict, reason, comment, seg_sop, reward, actor, \

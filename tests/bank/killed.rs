@@ -201,7 +201,7 @@ fn live_and_die(folder: &Path, life: u32, known: &mut Known) {
     let mut child = start(folder, u64::from(life));
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     // Some lives end while the bank is opened, most while it is changed.
-    let sign = if life % 8 == 0 { "opening" } else { "opened" };
+    let sign = if life.is_multiple_of(8) { "opening" } else { "opened" };
     for line in lines.by_ref() {
         if line.unwrap().trim() == sign {
             break;

@@ -64,9 +64,8 @@ async fn what_was_acknowledged_before_a_kill_is_ordered_and_delivered_once_after
     // Killed again as soon as there is an order, then left alone.
     let client = reqwest::Client::new();
     let orders = format!("http://127.0.0.1:{http}/api/v1/orders");
-    let ask = async || -> Option<Value> {
-        client.get(&orders).send().await.ok()?.json().await.ok()
-    };
+    let ask =
+        async || -> Option<Value> { client.get(&orders).send().await.ok()?.json().await.ok() };
     let until = Instant::now() + Duration::from_secs(240);
     let mut running = Some(Killed::start(storage.path(), http, dicom, &archive));
     let mut kills = 1;

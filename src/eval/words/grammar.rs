@@ -40,14 +40,14 @@ pub(super) fn sentence(style: &str, frame: &Frame<'_>, random: &mut Random) -> S
 
 fn letter(frame: &Frame<'_>, random: &mut Random) -> String {
     let opening = *random.pick(&OPENINGS);
-    let middle: &str = *random.pick(&VERBOSE);
+    let middle = *random.pick::<&'static str>(&VERBOSE);
     let middle = fill(middle, frame, random);
     let remark = remark(frame, 0.35, random);
     format!("{opening} {middle}{remark} {}", random.pick(&CLOSINGS))
 }
 
 fn messy(frame: &Frame<'_>, random: &mut Random) -> String {
-    let template: &str = *random.pick(&MESSY);
+    let template = *random.pick::<&'static str>(&MESSY);
     let text = fill(template, frame, random);
     let text = typos::slip_sentence(&text, frame.surface, random);
     match random.below(5) {

@@ -148,7 +148,7 @@ fn one_of(
 fn any_style(random: &mut Random) -> &'static str {
     const MANNERS: [&str; 4] =
         ["formal_task", "clinical_request", "report_style", "verbose_request"];
-    *random.pick::<&'static str>(&MANNERS)
+    random.pick::<&'static str>(&MANNERS)
 }
 
 fn asked(

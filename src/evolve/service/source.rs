@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::eval::{EvalError, Suite};
+use crate::eval::Suite;
 use crate::evolve::EvolveError;
 
 use super::EvolutionSettings;
@@ -32,7 +32,7 @@ impl RoundSource {
     /// Opens the suite.
     pub(super) fn open(&self, settings: &EvolutionSettings) -> Result<Suite, EvolveError> {
         let folder = self.folder(settings)?;
-        Ok(Suite::open_with(&folder, settings.limits.clone()).map_err(EvalError::from)?)
+        Ok(Suite::open_with(&folder, settings.limits)?)
     }
 
     /// Where the suite lies.

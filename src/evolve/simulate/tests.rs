@@ -158,7 +158,7 @@ fn poisoned_practice_does_not_get_through_whole_or_in_part() {
         let bench = Bench::new();
         let mut material = bench.world.material(1);
         let count = bench.world.names.len() as u32;
-        let poisoned = |label: u32| (label - 1) % every == 0;
+        let poisoned = |label: u32| (label - 1).is_multiple_of(every);
         for request in &mut material.requests {
             if request.split == Some(Split::Practice) && poisoned(request.labels[0]) {
                 request.labels = vec![request.labels[0] % count + 1];
