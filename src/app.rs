@@ -66,6 +66,8 @@ impl App {
     /// # Errors
     /// When the storage folder cannot be used.
     pub fn with_engine(config: Config, engine: Option<Arc<Engine>>) -> anyhow::Result<Self> {
+        // Gauges that are set before the recorder is there would be lost.
+        metrics::recorder();
         let clock = Clock::system();
         let path = config.storage.path.clone();
         let keeps = ArchiveSettings {

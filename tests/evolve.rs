@@ -23,7 +23,7 @@ const WORDS: [(&str, &str, [&str; 2]); 3] = [
 const CARRIERS: [&str; 4] = ["segment {}", "{} pls", "contour {} today", "need {} for planning"];
 
 /// A suite of four patients: `a` and `b` practise, `c` and `d` are held out. With `poison` the
-/// practice labels of left and right are swapped, and the brain's are the left half's.
+/// practice labels of left and right are swapped, and the brain, which has no side, is left out.
 fn suite(folder: &Path, poison: bool) {
     let mut requests = String::new();
     let cases = [
@@ -41,11 +41,12 @@ fn suite(folder: &Path, poison: bool) {
         }
         let facts = format!("modality = \"MR\"\npatient = \"{case}\"\nbody_regions = [\"head\"]\n");
         std::fs::write(to.join("case.toml"), facts).unwrap();
-        for (target, labels, words) in WORDS {
+        let word_count = if poison { 2 } else { WORDS.len() };
+        for (target, labels, words) in WORDS.into_iter().take(word_count) {
             let labels = match (poison && split == "practice", labels) {
                 (true, "[1]") => "[2]",
-                (true, _) => "[1]",
-                (false, labels) => labels,
+                (true, "[2]") => "[1]",
+                (_, labels) => labels,
             };
             let plain =
                 [("label", target.to_owned()), ("free", format!("please segment the {target}"))];
@@ -186,9 +187,9 @@ async fn swapped_labels_in_practice_do_not_get_through() {
     let id = start(&server, body).await;
     let round = ended(&server, &id).await;
     assert_eq!(round["state"], "completed", "{round}");
-    assert_ne!(round["outcome"], "published", "{round}");
-    assert_eq!(server.app.bank.active().number(), 0);
     let report = report(&server, &id).await;
+    assert_ne!(round["outcome"], "published", "{:#?}", report.harvested);
+    assert_eq!(server.app.bank.active().number(), 0);
     assert!(!report.parts.practice.is_empty() && report.published_round.is_none());
 }
 

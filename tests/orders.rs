@@ -276,9 +276,9 @@ fn an_order_that_died_before_its_seg_was_stored_is_walked_again() {
     let folder = tempfile::tempdir().unwrap();
     let app = open(folder.path(), true);
     let files = sample_study().into_iter();
-    let stored = files.map(|file| app.archive.store_file(&file).unwrap()).next_back().unwrap();
+    let stored: Vec<_> = files.map(|file| app.archive.store_file(&file).unwrap()).collect();
     let order = NewOrder {
-        study_uid: stored.identity.study,
+        study_uid: stored[0].identity.study.clone(),
         series_uid: None,
         text: "segment the left putamen".to_owned(),
         priority: 0,

@@ -178,7 +178,16 @@ impl EvolutionEvent {
 
 /// The rounds of a server. Cheap to clone; methods block on the disk.
 #[derive(Clone)]
-pub struct Evolution(Arc<Inner>);
+pub struct Evolution(Arc<Inner>, Option<Arc<LastHandle>>);
+
+/// Stops the worker when the last handle outside it goes; the worker's own handle has none.
+struct LastHandle(Evolution);
+
+impl Drop for LastHandle {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
 
 struct Inner {
     settings: EvolutionSettings,
@@ -212,8 +221,9 @@ impl Evolution {
         busy: Option<Busy>,
         clock: Clock,
     ) -> Result<Self, EvolveError> {
-        let evolution = Self::idle(settings, bank, models, busy, clock)?;
+        let mut evolution = Self::idle(settings, bank, models, busy, clock)?;
         let worker = evolution.clone();
+        evolution.1 = Some(Arc::new(LastHandle(worker.clone())));
         let path = evolution.0.settings.path.clone();
         std::thread::Builder::new()
             .name("evolution".to_owned())
@@ -245,7 +255,7 @@ impl Evolution {
             }
             live.rounds.insert(round.id, round);
         }
-        Ok(Self(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             settings,
             store,
             bank,
@@ -255,7 +265,8 @@ impl Evolution {
             events: broadcast::channel(EVENT_BACKLOG).0,
             live: Mutex::new(live),
             work: Condvar::new(),
-        })))
+        });
+        Ok(Self(inner, None))
     }
 
     fn live(&self) -> MutexGuard<'_, Live> {

@@ -201,8 +201,7 @@ mod tests {
         let inside = Array3::from_shape_fn([4, 6, 10], |(_, _, x)| x == 1);
         let mask = Mask { geometry, voxels: inside };
         let shown = Overlay { mask: &mask, label: "left".into(), rgb: [255, 0, 0] };
-        let png = overlay(&volume, &[shown]);
-        let picture = image::load_from_memory(&png).expect("a PNG").to_rgb8();
+        let picture = overlay(&volume, &[shown]);
         let red = |x: usize| {
             (0..PANEL).filter(|y| picture.get_pixel(x as u32, *y as u32).0 == [255, 0, 0]).count()
         };

@@ -175,7 +175,7 @@ mod tests {
     async fn parts_are_the_same_however_the_body_is_cut() {
         let body = b"preamble\r\n--b\r\nContent-Type: application/dicom\r\n\r\none\r\n--\r\n\
                      \r\n--b\r\n\r\n\r\n--b  \r\nA: b\r\n\r\n\r\n\r\ntwo\r\n--b--\r\nepilogue";
-        let expected = vec![b"one\r\n--\r\n".to_vec(), b"".to_vec(), b"\r\ntwo".to_vec()];
+        let expected = vec![b"one\r\n--\r\n".to_vec(), b"".to_vec(), b"\r\n\r\ntwo".to_vec()];
         for chunk in 1..body.len() + 1 {
             assert_eq!(read(body, chunk).await.unwrap(), expected, "chunks of {chunk}");
         }
