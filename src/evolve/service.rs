@@ -496,9 +496,12 @@ impl Evolution {
         Ok(round)
     }
 
+    /// Keeps a changed round; files of a round are written under the lock only, one at a time.
     fn note(&self, round: RoundView) -> Result<(), EvolveError> {
+        let mut live = self.live();
         self.0.store.keep(&round)?;
-        self.live().rounds.insert(round.id, round.clone());
+        live.rounds.insert(round.id, round.clone());
+        drop(live);
         self.tell(&round);
         Ok(())
     }
@@ -525,7 +528,9 @@ impl Evolution {
             drop(live);
             let span = info_span!("evolution", round.id = %id);
             let _entered = span.enter();
-            if let Err(error) = self.run_now(id, &mut |_| {}) {
+            if let Err(error) = self.run_now(id, &mut |_| {})
+                && !matches!(error, EvolveError::NotNow { .. })
+            {
                 let error: &dyn std::error::Error = &error;
                 error!(error, "The evolution round ended without a report");
             }
@@ -557,32 +562,45 @@ impl Evolution {
             Some(busy) => Control::default().giving_way(Arc::clone(busy), self.0.settings.patience),
             None => Control::default(),
         };
-        let mut live = self.live();
-        live.queue.retain(|queued| *queued != id);
-        live.running = Some((id, control.clone()));
-        drop(live);
-        let started = RoundView { state: RoundState::Running, ..self.get(id)? };
-        self.note(started)?;
+        self.claim(id, &control)?;
         let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             self.work(id, &control, watch)
         }))
         .unwrap_or(Err(EvolveError::Panicked));
-        let mut live = self.live();
-        live.running = None;
-        let stopping = live.stopping;
-        drop(live);
-        let ended = self.ended(id, &worked, stopping)?;
+        let ended = self.end(id, &worked)?;
         watch(&ended);
         worked
     }
 
-    fn ended(
+    /// Makes a queued round the running one, in one go: one that was paused or cancelled since it
+    /// left the queue stays so.
+    fn claim(&self, id: Uuid, control: &Control) -> Result<(), EvolveError> {
+        let mut live = self.live();
+        live.queue.retain(|queued| *queued != id);
+        let round = live.rounds.get(&id).cloned().ok_or(EvolveError::Unknown(id))?;
+        if round.state != RoundState::Queued {
+            return Err(EvolveError::NotNow { id, found: round.state.word(), wanted: "run" });
+        }
+        let started =
+            RoundView { state: RoundState::Running, updated_at: self.0.clock.now(), ..round };
+        self.0.store.keep(&started)?;
+        live.rounds.insert(id, started.clone());
+        live.running = Some((id, control.clone()));
+        drop(live);
+        self.tell(&started);
+        Ok(())
+    }
+
+    /// Writes how the running round ended.
+    fn end(
         &self,
         id: Uuid,
         worked: &Result<Report, EvolveError>,
-        stopping: bool,
     ) -> Result<RoundView, EvolveError> {
-        let mut round = RoundView { updated_at: self.0.clock.now(), ..self.get(id)? };
+        let mut live = self.live();
+        live.running = None;
+        let round = live.rounds.get(&id).cloned().ok_or(EvolveError::Unknown(id))?;
+        let mut round = RoundView { updated_at: self.0.clock.now(), ..round };
         match worked {
             Ok(report) => {
                 round.state = RoundState::Completed;
@@ -592,7 +610,8 @@ impl Evolution {
                 info!("The evolution round ended");
             }
             Err(error) if error.is_cancelled() => {
-                round.state = if stopping { RoundState::Queued } else { RoundState::Cancelled };
+                let again = live.stopping;
+                round.state = if again { RoundState::Queued } else { RoundState::Cancelled };
             }
             Err(error) => {
                 round.state = RoundState::Failed;
@@ -601,7 +620,10 @@ impl Evolution {
                 round.error = Some(if ours { fixed } else { error_chain(error) });
             }
         }
-        self.note(round.clone())?;
+        self.0.store.keep(&round)?;
+        live.rounds.insert(id, round.clone());
+        drop(live);
+        self.tell(&round);
         Ok(round)
     }
 

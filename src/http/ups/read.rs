@@ -89,11 +89,11 @@ pub(super) async fn read_attributes(
         Value::Array(values) => values,
         value => vec![value],
     };
-    match (values.pop(), values.len()) {
-        (Some(Value::Object(attributes)), 0) => Ok(attributes),
-        (_, more) => {
-            Err(ApiError::invalid(format!("request body has {} data sets, not 1", more + 1)))
-        }
+    let count = values.len();
+    match values.pop() {
+        Some(Value::Object(attributes)) if count == 1 => Ok(attributes),
+        Some(_) if count == 1 => Err(ApiError::invalid("request body is not a data set")),
+        _ => Err(ApiError::invalid(format!("request body has {count} data sets, not 1"))),
     }
 }
 
