@@ -32,7 +32,7 @@ pub struct ReasonerSettings {
 }
 
 /// What one order decodes differently.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct DecodingOverrides {
     /// The grammar constrains decoding.
     pub constrained: Option<bool>,
@@ -107,7 +107,11 @@ impl Reasoner {
     ) -> Result<Self, ReasonError> {
         let manifest = bundle.reasoner()?.clone();
         let prompter = Prompter::load(bundle, &manifest)?;
-        let names = bundle.vocabulary().concepts.iter().map(|concept| concept.name.clone());
+        // Absent terms too: a reasoner that means one must be able to say so, and is refused then;
+        // held to what can be segmented it would write another structure's name.
+        let vocabulary = bundle.vocabulary();
+        let absent = vocabulary.absent.iter().map(|term| term.name.clone());
+        let names = vocabulary.concepts.iter().map(|concept| concept.name.clone()).chain(absent);
         let grammar = Grammar::new(
             prompter.tokenizer(),
             prompter.end_ids(),

@@ -29,7 +29,8 @@ from sampling import Sampler
 from text_encoder import EMBEDDING_SIZE, TextEncoder, embed
 
 RECALL, EMPTY, EMPTY_VOXELS = 0.03, 0.6, 60.0
-KINDS, MIX = ("brain", "headneck", "torso", "chest", "lesion"), (0.46, 0.15, 0.25, 0.09, 0.05)
+KINDS = ("brain", "headneck", "torso", "chest", "lesion")
+MIX, TRUNK_MIX = (0.46, 0.15, 0.25, 0.09, 0.05), (0.25, 0.12, 0.38, 0.13, 0.12)
 PROMPTS, SEED, WEIGHT_DECAY, AVERAGE = 16, 0, 1e-4, 0.997
 
 
@@ -40,10 +41,12 @@ class Stage:
     learning_rate: float
     last_rate: float
     start: str = None
+    mix: tuple = MIX  # shares of KINDS
 
 
 STAGES = {"coarse": Stage((48, 64, 48), 4.0, 1.5e-3, 2e-4), "fine": Stage((48, 64, 48), 3.0, 1.1e-3, 1e-5, "coarse"),
-          "last": Stage((48, 64, 48), 3.0, 9e-4, 1e-5, "fine")}
+          "last": Stage((48, 64, 48), 3.0, 9e-4, 1e-5, "fine"),
+          "trunk": Stage((48, 64, 48), 3.0, 9e-4, 1e-5, "last", TRUNK_MIX)}
 
 
 class Auxiliary(nn.Module):
@@ -173,7 +176,7 @@ class Trainer:
             1 + math.cos(math.pi * min(1, done)))
         for group in self.optimizer.param_groups:
             group["lr"] = rate * min(1, (self.step + 1) / 40)
-        kind = self.random.choices(KINDS, MIX)[0]
+        kind = self.random.choices(KINDS, self.stage.mix)[0]
         prompted, dense = self.loss(self.sampler.draw(kind))
         self.optimizer.zero_grad()
         (prompted + dense).backward()

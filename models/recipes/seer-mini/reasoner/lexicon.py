@@ -24,7 +24,7 @@ ABBREVIATIONS = {
     "spinal cord": ("SC", "sp cord"), "parotid gland": ("PG", "par gl", "parotid"), "mandible": ("mand", "mandib"),
     "larynx": ("lx",), "oesophagus": ("oes", "eso", "oesoph"), "liver": ("liv",), "spleen": ("spl",),
     "kidney": ("kid", "kidn"), "stomach": ("stom", "gastr"), "aorta": ("Ao", "AO"),
-    "vertebrae": ("verts", "vert bodies"), "sacrum": ("sacr", "S1-5"), "hip bone": ("innom", "os cox"),
+    "vertebrae": ("verts", "vert bodies"), "sacrum": ("sacr", "S1-5"), "hip bone": ("innom", "os cox", "hipbone", "hip bn"),
     "femur": ("fem", "prox fem"), "urinary bladder": ("UB", "blad"), "lung": ("lg",), "heart": ("hrt", "cardiac"),
     "brain tumour": ("BT", "GBM"), "brain metastases": ("BM", "mets"), "brain lesion": ("WML", "lesn"), "brain oedema": ("PTO",),
 }
@@ -36,6 +36,9 @@ IN_HEAD = {
     "brain lesion": ("lesion", "lesions", "plaques", "WM lesions", "hyperintense lesion", "stroke lesion", "T2 lesions"),
     "brain oedema": ("oedema", "edema", "swelling", "oedema around the tumour", "surrounding edema", "perifocal oedema"),
 }
+#: Terms outside the bundle by what they are called where the chest is in the scan.
+IN_CHEST = {"left ventricle of the heart": ("LV", "LV", "left ventricle", "LV myocardium"), "right ventricle of the heart": ("RV", "right ventricle"),
+            "left atrium": ("LA",), "right atrium": ("RA",)}
 #: The adjective, for "left hippocampal volumetry".
 ADJECTIVES = {
     "thalamus": "thalamic", "caudate nucleus": "caudate", "putamen": "putaminal", "globus pallidus": "pallidal",
@@ -72,7 +75,7 @@ COMMON_INDICATIONS = ("headache", "weight loss", "fever", "MVA", "fall from heig
                       "routine", "research subject", "dose planning", "before biopsy", "control group", "tumor board", "2 week follow up",
                       "follow-up", "pre-op", "trial baseline", "second opinion", "RT planning", "tumour board tomorrow")
 
-VERBS = ("contour out", "define", "draw around", "mark up", "return a mask for", "make a label for", "get me", "give me", "do", "process",
+VERBS = ("trace", "circle", "render", "mark out", "autocontour", "contour out", "define", "draw around", "mark up", "return a mask for", "make a label for", "get me", "give me", "do", "process",
          "run segmentation on", "crop out", "do a segmentation of", "mask out", "pull out", "single out", "segement", "autosegment", "roi for",
          "segment", "contour", "delineate", "outline", "label", "mask", "mark", "annotate", "seg", "auto-contour",
          "extract", "map out", "draw", "identify and segment", "measure", "get the volume of", "give me a mask of",
@@ -138,7 +141,8 @@ HELD_OUT_AMBIGUOUS = ("{v} the one from yesterday", "{v} the rest", "{p} {v} wha
 _KEYS = {a: b for a, b in zip("qwertyuiopasdfghjklzxcvbnm", "wqreytuoipsadgfhkjlxzvcnbm")}
 #: Names that orders use most, drawn more often.
 COMMON = ("hippocampus", "thalamus", "putamen", "caudate nucleus", "amygdala", "cerebellum", "lateral ventricle", "ventricles",
-          "brainstem", "parotid gland", "liver", "kidney", "spleen", "lung", "urinary bladder")
+          "brainstem", "parotid gland", "liver", "kidney", "spleen", "lung", "urinary bladder", "hip bone", "heart", "vertebrae",
+          "brain tumour", "brain metastases", "brain lesion", "brain oedema", "cerebral white matter", "cerebral cortex")
 #: Words of all names: a slip must not turn one into another.
 KNOWN = {word for s in STRUCTURES for n in (s.name, s.plural, *s.synonyms) for word in n.lower().split()} | {
     word for name, synonyms, _ in ABSENT for n in (name, *synonyms) for word in n.lower().split()}
@@ -218,7 +222,7 @@ def mention(name, side, r, short=0.0, region=None):
         if r.random() < 0.25:
             noun = noun.lower()
         if side == "both":
-            return r.choice((f"bilat {noun}", f"{noun} b/l", f"B/L {noun}", f"{noun}s", f"{noun} L+R", f"both {noun}", f"{noun} bilat"))
+            return r.choice((noun, noun, noun, f"bilat {noun}", f"{noun} b/l", f"B/L {noun}", f"{noun}s", f"{noun} L+R", f"both {noun}", f"{noun} bilat"))
         if side is None:
             return noun
         letter = side[0].upper()
@@ -241,8 +245,10 @@ def mention(name, side, r, short=0.0, region=None):
         f"{noun} {short_side}", f"{noun} on the {side} side", f"{short_side}. {noun}"))
 
 
-def absent_mention(entry, r):
+def absent_mention(entry, r, parts=()):
     name, synonyms, _ = entry
+    if "chest" in parts and name in IN_CHEST and r.random() < 0.6:
+        return r.choice(IN_CHEST[name])
     word = r.choice((name, *synonyms))
     if r.random() < 0.15 and not word.startswith(("left", "right")):
         word = r.choice(("left ", "right ", "whole ", "the patient's ")) + word

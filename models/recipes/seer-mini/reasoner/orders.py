@@ -23,7 +23,8 @@ TEMPLATES = {
                     "Automatic segmentation of the {t} is required", "We request a segmentation of the {t}", "Produce a binary mask for the {t}{c}", "{t}, full extent", "Region of interest: {t}", "Perform {t} delineation", "ROI: {t}", "{v} the {t}", "{v} {t}", "{v} the {t} in this scan", "Segmentation of the {t}", "{t} segmentation", "{t}",
                     "Target: {t}", "Task: {v} the {t}", "{p} {v} the {t}{c}", "Provide the mask of the {t}", "Structure: {t}",
                     "segment the {t}", "Segment {t}.", "please segment the {t}", "{v} the {t} on this volume{c}"),
-    "clinical_request": ("{t} for {i}", "{i}; {t}", "{i}. {t}.", "{i}, {v} {t}", "{a}{s}, {i}, {t}{c}", "{a}-year-old {s} with {i}; {v} the {t}", "Hx {i}. ROI {t}", "due to {i} {v} the {t}{c}",
+    "clinical_request": ("Could somebody {v} the {t}?", "Could you {v} the {t} for us?", "can someone {v} the {t}?", "can we get the {t}?", "may I have the {t}?", "Would it be possible to {v} the {t}?", "would you mind to {v} the {t}{c}?", "is it possible to get a mask of the {t}?", "any chance of {t} contours?", 
+                         "{t} for {i}", "{i}; {t}", "{i}. {t}.", "{i}, {v} {t}", "{a}{s}, {i}, {t}{c}", "{a}-year-old {s} with {i}; {v} the {t}", "Hx {i}. ROI {t}", "due to {i} {v} the {t}{c}",
                          "I need {t} for this {s} ({a}), {i}", "{s}, {a} y, {i}, please get the {t} done", "we are worried about {i}. {p} {v} the {t}", "{v} the {t} - {i}, {a}{s}",
                          "Referred for {i}. Require {t} volume{c}", "{a} year old {s}. {i}. {t} needed{c}", "query {i}, show me the {t}", "{i}: {p} {v} the {t}{c}", "{p} {v} the {t}, {i}{c}", "{a} yo {s}, {i}. {p} {v} {t}{c}", "Ind: {i}. {v} the {t}",
                          "{a}{s} {i}, need {t} volume", "pt with {i}, {v} {t}{c}", "{i} - {t} contour needed{c}",
@@ -255,7 +256,7 @@ class Drawer:
         entry = next(e for e in words.ABSENT if e[0] == term)
         verdict = facts.absent_verdict(term)
         style = "out_of_region_reference" if verdict == traces.OUT_OF_REGION else self.r.choice(STYLES[:5])
-        text = self.fill(style, mark(words.absent_mention(entry, self.r)), facts, None, entry[2])
+        text = self.fill(style, mark(words.absent_mention(entry, self.r, facts.parts)), facts, None, entry[2])
         text, _ = self.finish(text, style)
         return Order(text, style, traces.absent_trace(facts, term), (), verdict)
 
@@ -387,7 +388,7 @@ class Drawer:
             return self.named(facts, r.choice(fallback))
         if u < 0.47:
             return self.taught(facts, r.choice(inside))
-        if u < 0.64 and len(inside) > 3:
+        if u < 0.68 and len(inside) > 3:
             names = self.some(inside)
             if names:
                 return self.several(facts, names)

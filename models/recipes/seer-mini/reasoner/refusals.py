@@ -34,6 +34,12 @@ CHATTER = ("thanks", "thank you", "hello", "hi", "good evening", "good afternoon
            "do nothing", "stop", "help", "what?", "coffee?", "I am on leave next week", "{w} will call back", "{w} was discharged", "{w} has arrived",
            "{w} refused contrast", "the scanner is down", "please sign", "log me out", "1234", "asdf", "...", "???", "next patient please")
 
+HAPPENED = ("moved", "coughed", "was late", "felt sick", "fell asleep", "was anxious", "could not hold still", "had a break", "was claustrophobic",
+            "breathed in", "had to be scanned twice", "was rude", "spoke no English", "brought the old films", "came by ambulance")
+WHEN = ("", " during the scan", " in the scanner", " this morning", " before the second series", ", so the images are blurred", " on the table")
+THANKS = ("thanks", "thank you", "many thanks", "thx", "cheers", "great work", "good morning", "good night", "welcome back", "hello")
+TO = ("", " very much", " so much", " a lot", " everybody", " all", " team", " for the quick reply", " for your help", " again", " and bye")
+
 
 def vague(drawer, nouns):
     """An order that leaves open what to segment, or which side of `nouns` when it leaves only that open."""
@@ -65,6 +71,10 @@ def no_request(drawer, mention):
     elif kind < 0.82:
         chore = s(CHORES).format(w=s(WHO))
         text = f"{s(('', '', 'please ', 'pls ', 'could you ', 'kindly ', 'can someone '))}{chore} {s(THINGS)}{s(TIMES).format(w=s(WHO))}"
+    elif kind < 0.88:
+        text = f"{s(WHO)} {s(HAPPENED)}{s(WHEN)}{s(('', '', ', sorry', ', just so you know', ', FYI'))}"
+    elif kind < 0.93:
+        text = s(THANKS) + s(TO)
     else:
         text = s(CHATTER).format(w=s(WHO))
     return text if r.random() < 0.7 else text.rstrip("?") + s(("", "?", " please", " thx", "!", " asap"))
