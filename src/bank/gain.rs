@@ -38,6 +38,9 @@ pub struct Counts {
     pub named: u64,
     /// Episodes whose rationale names it and whose reward is at least 0.5.
     pub helped: u64,
+    /// The latest round of the bank under which retrieval brought it; absent when it never did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_round: Option<u64>,
 }
 
 /// Running sums of one skill. Episodes with and without count only where chance decided, that is
@@ -91,6 +94,7 @@ impl Tally {
                 &mut self.counts.offered
             };
             *count += 1;
+            self.counts.last_round = self.counts.last_round.max(Some(episode.round));
         }
         self.counts.named += u64::from(episode.named.as_ref() == Some(skill));
     }
@@ -121,6 +125,7 @@ impl Tally {
                 withheld: mine.withheld + theirs.withheld,
                 named: mine.named + theirs.named,
                 helped: mine.helped + theirs.helped,
+                last_round: mine.last_round.max(theirs.last_round),
             },
             with: self.with.plus(&other.with),
             without: self.without.plus(&other.without),
@@ -260,7 +265,10 @@ mod tests {
         // Pooled variance of an arm: (3 · 0.00667 + 1/12) / 4 = 0.0258; Welch with 6 degrees.
         let half = 2.447 * (2.0_f64 * 0.025_83 / 4.0).sqrt();
         assert!((high - low - 2.0 * half).abs() < 0.01, "{low} {high} {half}");
-        assert_eq!(tally.counts, Counts { offered: 4, withheld: 4, named: 4, helped: 4 });
+        assert_eq!(
+            tally.counts,
+            Counts { offered: 4, withheld: 4, named: 4, helped: 4, last_round: Some(1) }
+        );
     }
 
     #[test]

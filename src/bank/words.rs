@@ -4,6 +4,9 @@
 /// different structures.
 const EXACT_LENGTH_MAX: usize = 3;
 
+/// No word has more typos.
+const TYPOS_MAX: usize = 3;
+
 /// Folds case and common accents and splits at everything that is neither letter nor digit.
 pub(super) fn words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
@@ -45,68 +48,93 @@ fn folded(letter: char) -> Option<&'static str> {
 }
 
 /// How alike two words are, 0 to 1: one less the share of letters that differ (optimal string
-/// alignment, a swap of neighbours counts once). 0 past the typos that a word of that length may
-/// have: none up to 3 letters, one up to 5, two up to 8, three beyond.
+/// alignment, a swap of neighbours counts once). 0 past the [`typos_allowed`] in the shorter one.
+#[cfg(test)]
 pub(super) fn similarity(left: &str, right: &str) -> f32 {
+    let (left, right): (Vec<char>, Vec<char>) = (left.chars().collect(), right.chars().collect());
+    similarity_of_letters(&left, &right, TYPOS_MAX)
+}
+
+/// The same of words in letters, which may also have no more than `most` typos.
+pub(super) fn similarity_of_letters(left: &[char], right: &[char], most: usize) -> f32 {
     if left == right {
         return 1.0;
     }
-    let (left, right): (Vec<char>, Vec<char>) = (left.chars().collect(), right.chars().collect());
     let (shorter, longer) = (left.len().min(right.len()), left.len().max(right.len()));
-    let allowed = typos_allowed(shorter);
-    if longer - shorter > allowed || digits(&left) != digits(&right) {
+    let allowed = typos_allowed(shorter).min(most);
+    if longer - shorter > allowed || digits(left).ne(digits(right)) {
         return 0.0;
     }
-    let distance = distance(&left, &right);
-    if distance > allowed { 0.0 } else { 1.0 - distance as f32 / longer as f32 }
+    let distance = distance_within(left, right, allowed);
+    distance.map_or(0.0, |distance| 1.0 - distance as f32 / longer as f32)
 }
 
-fn typos_allowed(length: usize) -> usize {
+/// How many typos a word of that many letters may have: none up to 3, one up to 5, two up to 8,
+/// three beyond.
+pub(super) fn typos_allowed(length: usize) -> usize {
     match length {
         0..=EXACT_LENGTH_MAX => 0,
         4..=5 => 1,
         6..=8 => 2,
-        _ => 3,
+        _ => TYPOS_MAX,
     }
 }
 
 /// Digits are never typos: `C2` and `C3`, `T1w` and `T2w`.
-fn digits(word: &[char]) -> Vec<char> {
-    word.iter().copied().filter(char::is_ascii_digit).collect()
+fn digits(word: &[char]) -> impl Iterator<Item = &char> {
+    word.iter().filter(|letter| letter.is_ascii_digit())
 }
 
-fn distance(left: &[char], right: &[char]) -> usize {
-    let width = right.len() + 1;
-    let mut rows = vec![vec![0_usize; width]; left.len() + 1];
-    for (index, row) in rows.iter_mut().enumerate() {
-        row[0] = index;
+/// The optimal string alignment of two words, where it is at most `most` (at most [`TYPOS_MAX`]).
+///
+/// Only cells within `most` of the diagonal can matter: row i holds columns i - most to i + most.
+fn distance_within(left: &[char], right: &[char], most: usize) -> Option<usize> {
+    const FAR: u8 = u8::MAX / 2;
+    // Column j of row i lies at j - i + most + 1; a cell beyond either end stays far.
+    let start = most + 1;
+    let (mut before, mut last) = ([FAR; 2 * TYPOS_MAX + 3], [FAR; 2 * TYPOS_MAX + 3]);
+    for column in 0..=most.min(right.len()) {
+        last[column + start] = column as u8;
     }
-    rows[0] = (0..width).collect();
     for i in 1..=left.len() {
-        for j in 1..width {
-            let differs = usize::from(left[i - 1] != right[j - 1]);
-            let mut best = (rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
-            best = best.min(rows[i - 1][j - 1] + differs);
-            if i > 1 && j > 1 && left[i - 1] == right[j - 2] && left[i - 2] == right[j - 1] {
-                best = best.min(rows[i - 2][j - 2] + 1);
-            }
-            rows[i][j] = best;
+        let mut row = [FAR; 2 * TYPOS_MAX + 3];
+        let mut nearest = FAR;
+        for at in 1..start + start {
+            let Some(j) = (i + at).checked_sub(start).filter(|j| *j <= right.len()) else {
+                continue;
+            };
+            let cell = if j == 0 {
+                i as u8
+            } else {
+                let differs = u8::from(left[i - 1] != right[j - 1]);
+                let best = (last[at + 1] + 1).min(row[at - 1] + 1).min(last[at] + differs);
+                let swapped =
+                    i > 1 && j > 1 && left[i - 1] == right[j - 2] && left[i - 2] == right[j - 1];
+                if swapped { best.min(before[at] + 1) } else { best }
+            };
+            row[at] = cell;
+            nearest = nearest.min(cell).min(last[at]);
         }
+        if usize::from(nearest) > most {
+            return None;
+        }
+        (before, last) = (last, row);
     }
-    rows[left.len()][right.len()]
+    let found = usize::from(last[(right.len() + start).checked_sub(left.len())?]);
+    (found <= most).then_some(found)
 }
 
-/// Pairs of neighbouring letters, the edges of the word included, each packed into one number.
-pub(super) fn letter_pairs(word: &str) -> Vec<u64> {
-    let mut pairs = Vec::with_capacity(word.len() + 1);
-    let mut before = '^';
-    for letter in word.chars().chain(['$']) {
-        pairs.push(u64::from(u32::from(before)) << 32 | u64::from(u32::from(letter)));
-        before = letter;
-    }
-    pairs.sort_unstable();
-    pairs.dedup();
-    pairs
+/// Runs of `size` neighbouring letters (two or three), the edges of the word included, each packed
+/// into one number; sorted, each once.
+pub(super) fn letter_runs(letters: &[char], size: usize) -> Vec<u64> {
+    let edged: Vec<char> =
+        std::iter::once('^').chain(letters.iter().copied()).chain(['$']).collect();
+    // A letter is below 2^21.
+    let packed = |run: &[char]| run.iter().fold(0, |sum, letter| sum << 21 | u64::from(*letter));
+    let mut runs: Vec<u64> = edged.windows(size).map(packed).collect();
+    runs.sort_unstable();
+    runs.dedup();
+    runs
 }
 
 #[cfg(test)]
@@ -117,6 +145,38 @@ mod tests {
     fn text_becomes_plain_words() {
         assert_eq!(words("Pls: R. Hüft-Bein (T1w)!"), ["pls", "r", "hueft", "bein", "t1w"]);
         assert_eq!(normalised("  Left   HIPPOCAMPUS. "), "left hippocampus");
+    }
+
+    /// The whole table, as in the textbook.
+    fn distance(left: &[char], right: &[char]) -> usize {
+        let mut rows = vec![vec![0; right.len() + 1]; left.len() + 1];
+        for i in 0..=left.len() {
+            for j in 0..=right.len() {
+                if i.min(j) == 0 {
+                    rows[i][j] = i.max(j);
+                    continue;
+                }
+                let differs = usize::from(left[i - 1] != right[j - 1]);
+                let mut best = (rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
+                best = best.min(rows[i - 1][j - 1] + differs);
+                if i > 1 && j > 1 && left[i - 1] == right[j - 2] && left[i - 2] == right[j - 1] {
+                    best = best.min(rows[i - 2][j - 2] + 1);
+                }
+                rows[i][j] = best;
+            }
+        }
+        rows[left.len()][right.len()]
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_band_gives_the_distance_of_the_whole_table(
+            left in "[abc]{0,9}", right in "[abc]{0,9}", most in 0..=TYPOS_MAX,
+        ) {
+            let [left, right] = [left, right].map(|word| word.chars().collect::<Vec<_>>());
+            let whole = Some(distance(&left, &right)).filter(|distance| *distance <= most);
+            proptest::prop_assert_eq!(distance_within(&left, &right, most), whole);
+        }
     }
 
     #[test]

@@ -1,17 +1,21 @@
-//! An inverted index over the words of triggers and aliases, with letter pairs for typos.
+//! An inverted index over the words of triggers and aliases, with runs of letters for typos.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Skill;
-use crate::bank::words::{letter_pairs, similarity, words};
+use crate::bank::words::{letter_runs, similarity_of_letters, typos_allowed, words};
 
 /// Most phrases that are scored exactly.
 const CANDIDATES_MAX: usize = 512;
 /// Most entries of posting lists that one order walks through; rare words go first.
-const POSTINGS_BUDGET: usize = 200_000;
+const POSTINGS_BUDGET: usize = 50_000;
+/// A phrase of whose weight an order has less than this share is not found.
+const SHARE_MIN: f32 = 0.3;
 /// Most unknown words of one order that are looked up with typos.
 const MISSPELLED_MAX: usize = 96;
+/// Letters in the runs that lead from a misspelled word to those it may mean.
+const RUN_SIZES: [usize; 2] = [2, 3];
 /// What a word of order language weighs beside a word of substance.
 const ORDER_WORD_WEIGHT: f32 = 0.15;
 /// What is left of a score when the order names the other side.
@@ -79,16 +83,19 @@ pub(super) struct Candidate {
 pub(super) struct Index {
     known: HashMap<String, u32>,
     words: Vec<Word>,
-    /// Words of four letters and more by letter pair.
-    pairs: HashMap<u64, Vec<u32>>,
+    /// Words of four letters and more by their runs of two and of three letters and their length.
+    runs: [HashMap<(u64, usize), Vec<u32>>; 2],
     phrases: Vec<Phrase>,
     sides: [Option<u32>; 2],
 }
 
 struct Word {
-    text: String,
+    letters: Box<[char]>,
     weight: f32,
-    /// Phrases that have it.
+    /// How many phrases have it.
+    count: u32,
+    /// Phrases that can be found by it: without it, [`SHARE_MIN`] is out of reach or left to
+    /// rarer words.
     phrases: Vec<u32>,
 }
 
@@ -110,7 +117,7 @@ impl Index {
         let mut index = Self {
             known: HashMap::new(),
             words: Vec::new(),
-            pairs: HashMap::new(),
+            runs: Default::default(),
             phrases: Vec::new(),
             sides: [None; 2],
         };
@@ -120,21 +127,18 @@ impl Index {
             }
         }
         index.weigh();
+        index.list();
         index.sides = ["left", "right"].map(|side| index.known.get(side).copied());
         index
     }
 
     fn add(&mut self, skill: u32, number: u32, text: &str) {
-        let phrase = self.phrases.len() as u32;
         let ids: Box<[u32]> = spoken(text).iter().map(|word| self.word(word)).collect();
         if ids.is_empty() {
             return;
         }
-        for id in &ids {
-            let list = &mut self.words[*id as usize].phrases;
-            if list.last() != Some(&phrase) {
-                list.push(phrase);
-            }
+        for (at, id) in ids.iter().enumerate() {
+            self.words[*id as usize].count += u32::from(!ids[..at].contains(id));
         }
         self.phrases.push(Phrase { skill, number, words: ids, weight: 0.0 });
     }
@@ -144,13 +148,16 @@ impl Index {
             return *id;
         }
         let id = self.words.len() as u32;
-        self.words.push(Word { text: text.to_owned(), weight: 0.0, phrases: Vec::new() });
-        self.known.insert(text.to_owned(), id);
-        if text.chars().count() > 3 {
-            for pair in letter_pairs(text) {
-                self.pairs.entry(pair).or_default().push(id);
+        let letters: Box<[char]> = text.chars().collect();
+        if typos_allowed(letters.len()) > 0 {
+            for (lists, size) in self.runs.iter_mut().zip(RUN_SIZES) {
+                for run in letter_runs(&letters, size) {
+                    lists.entry((run, letters.len())).or_default().push(id);
+                }
             }
         }
+        self.words.push(Word { letters, weight: 0.0, count: 0, phrases: Vec::new() });
+        self.known.insert(text.to_owned(), id);
         id
     }
 
@@ -158,13 +165,38 @@ impl Index {
     fn weigh(&mut self) {
         let total = self.phrases.len() as f32;
         for word in &mut self.words {
-            word.weight = (1.0 + total / word.phrases.len() as f32).ln();
-            if ORDER_WORDS.binary_search(&word.text.as_str()).is_ok() {
-                word.weight *= ORDER_WORD_WEIGHT;
+            word.weight = (1.0 + total / word.count as f32).ln();
+        }
+        for text in ORDER_WORDS {
+            if let Some(id) = self.known.get(text) {
+                self.words[*id as usize].weight *= ORDER_WORD_WEIGHT;
             }
         }
         for phrase in &mut self.phrases {
             phrase.weight = phrase.words.iter().map(|id| self.words[*id as usize].weight).sum();
+        }
+    }
+
+    /// Lists each phrase under its heavy words. The light ones that together weigh less than
+    /// [`SHARE_MIN`] are left out: an order that has nothing else of the phrase does not call for
+    /// it, and "left" does not lead to half of a large bank.
+    fn list(&mut self) {
+        for (phrase, entry) in (0_u32..).zip(&self.phrases) {
+            let mut words = entry.words.to_vec();
+            let weight = |id: &u32| self.words[*id as usize].weight;
+            words.sort_by(|left, right| {
+                weight(left).total_cmp(&weight(right)).then(left.cmp(right))
+            });
+            let mut left_out = 0.0;
+            let heavy = words.iter().position(|id| {
+                left_out += weight(id);
+                left_out >= SHARE_MIN * entry.weight
+            });
+            let mut heavy = words.split_off(heavy.unwrap_or(0));
+            heavy.dedup();
+            for id in heavy {
+                self.words[id as usize].phrases.push(phrase);
+            }
         }
     }
 
@@ -198,7 +230,7 @@ impl Index {
                 hit.positions.push(position);
             }
         };
-        let mut shared = vec![0_u16; self.words.len()];
+        let mut seen = vec![false; self.words.len()];
         let mut looked_up: HashMap<&str, Vec<(u32, f32)>> = HashMap::new();
         let mut misspelled = 0;
         for (position, word) in order.iter().enumerate() {
@@ -207,7 +239,7 @@ impl Index {
             } else if ORDER_WORDS.binary_search(&word.as_str()).is_err() {
                 if !looked_up.contains_key(word.as_str()) && misspelled < MISSPELLED_MAX {
                     misspelled += 1;
-                    looked_up.insert(word, self.alike(word, &mut shared));
+                    looked_up.insert(word, self.alike(word, &mut seen));
                 }
                 for (id, similarity) in looked_up.get(word.as_str()).into_iter().flatten() {
                     note(*id, *similarity, position);
@@ -223,35 +255,53 @@ impl Index {
         hits
     }
 
-    /// Words of the index that a misspelled word may mean. `shared` is zero before and after.
-    fn alike(&self, word: &str, shared: &mut [u16]) -> Vec<(u32, f32)> {
-        let letters = word.chars().count();
-        if letters <= 3 {
-            return Vec::new();
-        }
-        let pairs = letter_pairs(word);
-        let mut touched = Vec::new();
-        for id in pairs.iter().filter_map(|pair| self.pairs.get(pair)).flatten() {
-            let count = &mut shared[*id as usize];
-            if *count == 0 {
-                touched.push(*id);
-            }
-            *count += 1;
-        }
-        // One typo spoils at most three pairs (a swap), and no word has more than three typos.
-        let needed = (pairs.len() as u16).saturating_sub(9).max(2);
+    /// The words of the index nearest to a misspelled word: with one typo, else two, else three.
+    /// `seen` is false before and after.
+    fn alike(&self, word: &str, seen: &mut [bool]) -> Vec<(u32, f32)> {
+        let letters: Vec<char> = word.chars().collect();
         let mut found = Vec::new();
-        for id in touched {
-            let count = std::mem::take(&mut shared[id as usize]);
-            if count >= needed {
-                let alike = similarity(word, &self.words[id as usize].text);
-                if alike > 0.0 {
-                    found.push((id, alike));
-                }
+        for typos in 1..=typos_allowed(letters.len()) {
+            // A swap spoils the most runs, one more than they are long. The longer ones lead to
+            // fewer words, but a short word may have none that is left whole.
+            let longer = usize::from(letters.len() > (RUN_SIZES[1] + 1) * typos);
+            let size = RUN_SIZES[longer];
+            let (runs, lists) = (letter_runs(&letters, size), &self.runs[longer]);
+            for length in letters.len() - typos..=letters.len() + typos {
+                let with = |run: &u64| lists.get(&(*run, length)).map_or(&[][..], Vec::as_slice);
+                let mut lists: Vec<&[u32]> = runs.iter().map(with).collect();
+                // One run more than can be spoilt holds one of a word that is meant: those with
+                // the fewest words will do.
+                lists.sort_by_key(|list| list.len());
+                lists.truncate((size + 1) * typos + 1);
+                self.alike_in(&lists, (&letters, typos), seen, &mut found);
+            }
+            if !found.is_empty() {
+                break;
             }
         }
         found.sort_by(|left, right| right.1.total_cmp(&left.1).then(left.0.cmp(&right.0)));
         found
+    }
+
+    fn alike_in(
+        &self,
+        lists: &[&[u32]],
+        (letters, typos): (&[char], usize),
+        seen: &mut [bool],
+        found: &mut Vec<(u32, f32)>,
+    ) {
+        for id in lists.iter().copied().flatten() {
+            if std::mem::replace(&mut seen[*id as usize], true) {
+                continue;
+            }
+            let alike = similarity_of_letters(letters, &self.words[*id as usize].letters, typos);
+            if alike > 0.0 {
+                found.push((*id, alike));
+            }
+        }
+        for id in lists.iter().copied().flatten() {
+            seen[*id as usize] = false;
+        }
     }
 
     /// Phrases that share the rarest words with the order, the most promising ones.
@@ -263,7 +313,6 @@ impl Index {
         let mut budget = POSTINGS_BUDGET;
         for (id, similarity) in words {
             let word = &self.words[id as usize];
-            // Words of order language say nothing alone, but a bank of them must still answer.
             if budget == 0 || word.phrases.len() > budget && !gathered.is_empty() {
                 break;
             }
