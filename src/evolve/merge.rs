@@ -13,6 +13,8 @@ use crate::runtime::vocabulary::normalise;
 const SAME_TRIGGER: f64 = 0.8;
 /// Aliases and source episodes a merged skill keeps at most.
 const MERGED_MAX: usize = 48;
+/// A skill that nobody called for is worth half after this many rounds.
+const IDLE_HALF_LIFE_ROUNDS: f64 = 3.0;
 
 /// What became of a skill in a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -66,15 +68,22 @@ pub struct Held {
     pub gain: Gain,
     /// Evolution must not retire it.
     pub pinned: bool,
+    /// Rounds of the bank since retrieval last brought it, or since it came, where that is later.
+    pub idle_rounds: u64,
 }
 
 impl Held {
-    /// The skills of a set as the bank knows them; those retired by hand are left out.
-    pub fn of(bank: &Bank, skills: &crate::bank::SkillSet) -> Vec<Self> {
+    /// The skills of a round as the bank knows them; those retired by hand are left out.
+    pub fn of(bank: &Bank, round: u64, skills: &crate::bank::SkillSet) -> Vec<Self> {
         let held = |skill: &Arc<Skill>| {
             let standing = bank.standing(&skill.id);
-            let held =
-                Self { skill: Arc::clone(skill), gain: bank.gain(skill), pinned: standing.pinned };
+            let last = bank.counts(skill).last_round.max(Some(skill.audit.birth_round)).unwrap_or(0);
+            let held = Self {
+                skill: Arc::clone(skill),
+                gain: bank.gain(skill),
+                pinned: standing.pinned,
+                idle_rounds: round.saturating_sub(last),
+            };
             (!standing.retired).then_some(held)
         };
         skills.iter().filter_map(held).collect()
@@ -175,13 +184,13 @@ impl Candidate {
                 let nothing = Gain { n_with: 0, n_without: 0, delta: None, interval: None };
                 self.fates.push((id.clone(), Fate::Added));
                 self.touched.insert(id);
-                kept.push(Held { skill: Arc::new(skill), gain: nothing, pinned: false });
+                let skill = Arc::new(skill);
+                kept.push(Held { skill, gain: nothing, pinned: false, idle_rounds: 0 });
             }
         }
     }
 
-    /// Cuts to size by worth: the gain where there is one, else half of the gain at birth. Pinned
-    /// skills stay whatever they are worth.
+    /// Cuts to size by [`worth`]. Pinned skills stay whatever they are worth.
     fn cut(&mut self, kept: &mut Vec<Held>, size_max: usize) {
         if kept.len() <= size_max {
             return;
@@ -200,9 +209,14 @@ impl Candidate {
     }
 }
 
+/// The gain where there is one, else half of the gain at birth; halved every
+/// [`IDLE_HALF_LIFE_ROUNDS`] in which nobody called for the skill, so that words that died out do
+/// not keep new ones out of a full bank.
 fn worth(held: &Held) -> f64 {
     let at_birth = held.skill.audit.gain_at_birth.unwrap_or(0.0) * 0.5;
-    held.gain.delta.unwrap_or(at_birth)
+    let gain = held.gain.delta.unwrap_or(at_birth);
+    let use_of_it = 0.5_f64.powf(held.idle_rounds as f64 / IDLE_HALF_LIFE_ROUNDS);
+    if gain > 0.0 { gain * use_of_it } else { gain }
 }
 
 fn shares_a_phrase(a: &Skill, b: &Skill) -> bool {
@@ -265,7 +279,7 @@ mod tests {
             delta: delta.map(|d| d[1]),
             interval: delta.map(|d| [d[0], d[2]]),
         };
-        Held { skill: Arc::new(skill), gain, pinned }
+        Held { skill: Arc::new(skill), gain, pinned, idle_rounds: 0 }
     }
 
     fn targets(candidate: &Candidate) -> Vec<(String, String)> {
@@ -334,5 +348,21 @@ mod tests {
         reasons.sort_by_key(|reason| *reason as u8);
         assert_eq!(reasons, [RetiredFor::NegativeGain, RetiredFor::Size]);
         assert_eq!(combine(&base, Vec::new(), 0).skills.len(), 1);
+    }
+
+    #[test]
+    fn words_that_nobody_uses_any_more_make_room_for_new_ones() {
+        let idle = |rounds: u64| Held {
+            idle_rounds: rounds,
+            ..held(skill("old word", "liver"), Some([0.4, 0.6, 0.8]), false)
+        };
+        let mut fresh = skill("new word", "spleen");
+        fresh.audit.gain_at_birth = Some(0.7);
+        let left = |rounds: u64| {
+            let candidate = combine(&[idle(rounds)], vec![fresh.clone()], 1);
+            targets(&candidate)[0].0.clone()
+        };
+        // 0.6 against half of 0.7, and 0.15 six rounds later.
+        assert_eq!((left(0).as_str(), left(6).as_str()), ("old word", "new word"));
     }
 }

@@ -88,12 +88,14 @@ impl Run<'_, '_> {
     /// orders give meanwhile must not change a round that goes on.
     fn held(&mut self) -> Result<Vec<Held>, EvolveError> {
         let (bank, base) = (self.inputs.bank, self.base.clone());
-        let known: Vec<(SkillId, Gain, bool)> = self.ledger.get_or("held", || {
-            let of = |held: Held| (held.skill.id.clone(), held.gain, held.pinned);
-            Ok(Held::of(bank, &base.skills).into_iter().map(of).collect())
+        type Known = (SkillId, Gain, bool, u64);
+        let known: Vec<Known> = self.ledger.get_or("held", || {
+            let of = |held: Held| (held.skill.id.clone(), held.gain, held.pinned, held.idle_rounds);
+            Ok(Held::of(bank, base.number(), &base.skills).into_iter().map(of).collect())
         })?;
-        let held = |(id, gain, pinned): (SkillId, Gain, bool)| {
-            base.skill(&id).map(|skill| Held { skill: Arc::clone(skill), gain, pinned })
+        let held = |(id, gain, pinned, idle_rounds): Known| {
+            let skill = Arc::clone(base.skill(&id)?);
+            Some(Held { skill, gain, pinned, idle_rounds })
         };
         Ok(known.into_iter().filter_map(held).collect())
     }
