@@ -70,14 +70,7 @@ impl App {
         metrics::recorder();
         let clock = Clock::system();
         let path = config.storage.path.clone();
-        let keeps = ArchiveSettings {
-            limits: config.dicom.limits(),
-            quota_bytes: config.storage.quota_bytes,
-            replace_instances: config.storage.replace_instances,
-            clock: clock.clone(),
-        };
-        let archive = Archive::open_with(&path.join("archive"), keeps)
-            .with_context(|| format!("cannot open the archive in {}", path.display()))?;
+        let archive = archive(&config, &clock)?;
         let bank = Bank::open(&path.join("bank"), config.bank.settings(), clock.clone())
             .with_context(|| format!("cannot open the bank in {}", path.display()))?;
         let settings = OrdersSettings {
@@ -175,6 +168,22 @@ pub fn evolution_settings(config: &Config) -> EvolutionSettings {
         patience: config.evolution.patience(),
         limits: config.dicom.limits(),
     }
+}
+
+/// Opens the archive in the storage folder.
+///
+/// # Errors
+/// When the folder or its index cannot be used.
+pub fn archive(config: &Config, clock: &Clock) -> anyhow::Result<Archive> {
+    let keeps = ArchiveSettings {
+        limits: config.dicom.limits(),
+        quota_bytes: config.storage.quota_bytes,
+        replace_instances: config.storage.replace_instances,
+        clock: clock.clone(),
+    };
+    let path = &config.storage.path;
+    Archive::open_with(&path.join("archive"), keeps)
+        .with_context(|| format!("cannot open the archive in {}", path.display()))
 }
 
 /// Loads the configured models.

@@ -10,6 +10,7 @@ mod evolve;
 mod models;
 mod pacs;
 mod progress;
+mod replay;
 mod segment;
 mod serve;
 mod setup;
@@ -40,6 +41,8 @@ enum Command {
     Serve,
     /// Segments one series or NIfTI volume without a server.
     Segment(segment::Segment),
+    /// Runs an order again from its reasoning record and says whether the same comes out.
+    Replay(replay::ReplayRecord),
     /// Sends the sample study and an order through the real server and shows the result.
     Demo(demo::Demo),
     /// Fetches ONNX Runtime from its pinned wheel into an ignored folder.
@@ -105,6 +108,7 @@ fn dispatch(arguments: Arguments) -> anyhow::Result<Ended> {
     match arguments.command {
         Command::Serve => serve::run(config),
         Command::Segment(segment) => segment.run(&config),
+        Command::Replay(replay) => replay.run(&config),
         Command::Demo(demo) => demo.run(config),
         Command::Setup(setup) => setup.run(&config),
         Command::Models(models) => models.run(&config),

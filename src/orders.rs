@@ -4,6 +4,7 @@
 //! it is on disk. After a crash, orders that were queued or running start again; the UIDs of
 //! their results derive from the order's id, so running twice never makes two results.
 
+mod chain;
 mod corrections;
 mod delivery;
 mod engine;
@@ -15,6 +16,7 @@ mod outputs;
 mod pictures;
 mod queue;
 mod record;
+mod replay;
 mod routing;
 mod run;
 mod seg;
@@ -24,6 +26,7 @@ mod store;
 mod walk;
 pub mod worklist;
 
+pub use chain::{ChainFault, RecordChain, verify_records};
 pub use delivery::{Delivery, DeliveryQuery, DeliveryState};
 pub use engine::{Engine, EngineError, EngineSettings};
 pub use feedback::{
@@ -39,7 +42,9 @@ pub use record::{
     RecordResult, RecordSegment, RecordSource, RecordTarget, RecordTrace, RecordView,
     SCHEMA_VERSION,
 };
+pub use replay::{Replay, ReplayedAnswer, ReplayedSegment, replay};
 pub use routing::Routing;
+pub use run::volume_of_record;
 pub use seg::{SegIdentity, write_seg};
 pub use skills::{OrderSkills, RecordSkill, SkillPolicy};
 pub use standing::Arrivals;
@@ -336,6 +341,23 @@ pub enum OrderError {
         /// Its state.
         state: String,
     },
+    /// A record of a file that no archive holds.
+    #[error("the record names no stored series")]
+    NoSource,
+    /// Images of a record were deleted.
+    #[error("{missing} of the {wanted} instances that the record names are not stored any more")]
+    ImagesGone {
+        /// How many are gone.
+        missing: usize,
+        /// How many it names.
+        wanted: usize,
+    },
+    /// The server runs without models.
+    #[error("no models are loaded")]
+    NoModels,
+    /// One replay at a time.
+    #[error("another replay is running")]
+    ReplayRunning,
     /// SQLite failed.
     #[error("order database failed")]
     Database(#[from] rusqlite::Error),
@@ -357,11 +379,13 @@ impl Kind for OrderError {
             | Self::NoArtefact { .. }
             | Self::UnknownStudy(_)
             | Self::UnknownDelivery { .. }
+            | Self::ImagesGone { .. }
             | Self::UnknownSeries { .. } => ErrorKind::NotFound,
-            Self::EmptyText | Self::UnknownNode { .. } => ErrorKind::Invalid,
+            Self::EmptyText | Self::NoSource | Self::UnknownNode { .. } => ErrorKind::Invalid,
+            Self::NoModels => ErrorKind::Unavailable,
             Self::Delivered { .. } => ErrorKind::Conflict,
             Self::TextTooLong { .. } => ErrorKind::TooLarge,
-            Self::QueueFull { .. } => ErrorKind::Overloaded,
+            Self::QueueFull { .. } | Self::ReplayRunning => ErrorKind::Overloaded,
             Self::KeyReused { .. }
             | Self::AlreadyFinal { .. }
             | Self::NoSegmentation { .. }

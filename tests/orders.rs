@@ -117,6 +117,50 @@ async fn refuses_what_is_not_in_the_scan_and_keeps_the_record() {
 }
 
 #[tokio::test]
+async fn an_order_run_again_gives_the_same_and_a_changed_record_shows() {
+    let server = Server::start().await;
+    let study = server.stow_sample().await;
+    let mut ids = Vec::new();
+    for text in ["outline the left thalamus and the right putamen", "segment the prostate"] {
+        let body = json!({ "study_uid": study, "text": text });
+        let (_, order) = server.post_json("/api/v1/orders", &body).await;
+        let id = order["id"].as_str().unwrap().to_owned();
+        follow(&server, &id).await;
+        let (status, replay) =
+            server.post_json(&format!("/api/v1/orders/{id}/replay"), &json!({})).await;
+        assert_eq!(status, 200, "{replay}");
+        for same in ["matches", "views_match", "trace_matches"] {
+            assert_eq!(replay[same], true, "{same} of {replay:#}");
+        }
+        assert_eq!(replay["differences"], json!([]), "{replay:#}");
+        ids.push((id, replay));
+    }
+    assert!(!ids[0].1["segments"].as_array().unwrap().is_empty());
+    assert_eq!(ids[1].1["segments"], json!([]), "a refusal has no masks");
+
+    let (_, chain) = server.get_json("/api/v1/records/chain").await;
+    assert_eq!(chain["record_count"], 2, "{chain}");
+    assert!(chain.get("fault").is_none(), "{chain}");
+    let database = server.app.config.storage.path.join("orders/orders.sqlite");
+    let changed = rusqlite::Connection::open(&database).unwrap().execute(
+        "UPDATE records SET record = replace(record, 'left thalamus', 'right thalamus') WHERE id = ?1",
+        [&ids[0].0],
+    );
+    assert_eq!(changed.unwrap(), 1);
+    let (_, chain) = server.get_json("/api/v1/records/chain").await;
+    assert_eq!(chain["fault"]["order_id"], ids[0].0, "{chain}");
+    // The changed record does not say any more what was done, and the replay says so.
+    let (_, replay) =
+        server.post_json(&format!("/api/v1/orders/{}/replay", ids[0].0), &json!({})).await;
+    assert_eq!((&replay["matches"], &replay["answer"]["matches"]), (&json!(false), &json!(false)));
+
+    let unknown = uuid::Uuid::now_v7();
+    let (status, _) =
+        server.post_json(&format!("/api/v1/orders/{unknown}/replay"), &json!({})).await;
+    assert_eq!(status, 404);
+}
+
+#[tokio::test]
 async fn same_idempotency_key_names_the_same_order() {
     let server = Server::with(|_| {}, None).await;
     let study = server.stow_sample().await;
@@ -297,7 +341,7 @@ fn an_order_that_died_before_its_seg_was_stored_is_walked_again() {
     let database = folder.path().join("orders/orders.sqlite");
     let copied = rusqlite::Connection::open(database).unwrap().execute(
         "UPDATE orders SET state = 'running', attempt_count = 1, record = \
-         (SELECT replace(record, ?1, '2.25.404') FROM orders WHERE id = ?2) WHERE id = ?3",
+         (SELECT replace(record, ?1, '2.25.404') FROM records WHERE id = ?2) WHERE id = ?3",
         [first_sop.as_str(), &first.id.to_string(), &second.to_string()],
     );
     assert_eq!(copied.unwrap(), 1);

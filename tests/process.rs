@@ -123,6 +123,31 @@ async fn killed_in_the_middle_an_order_is_finished_once() {
     assert_eq!(series.as_array().unwrap().len(), ids.len(), "one SEG per order: {series:#}");
 }
 
+/// `seer segment` writes a record, `seer replay` runs it again; images that are not those of the
+/// record give another result, which is a failure.
+#[test]
+fn a_record_is_replayed_over_its_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().to_str().unwrap();
+    let sample = sample_study()[0].parent().unwrap().to_str().unwrap().to_owned();
+    let made = run(&["segment", &sample, "--text", "left thalamus", "--out", out]);
+    assert_eq!(made.status.code(), Some(0), "{}", String::from_utf8_lossy(&made.stderr));
+
+    let record = folder.path().join("reasoning.json");
+    let again = run(&["replay", record.to_str().unwrap(), &sample, "--json"]);
+    assert_eq!(again.status.code(), Some(0), "{}", String::from_utf8_lossy(&again.stderr));
+    let replay: Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!((&replay["matches"], &replay["views_match"]), (&json!(true), &json!(true)));
+    assert_eq!(replay["segments"].as_array().unwrap().len(), 1, "{replay:#}");
+
+    let labels = "tests/data/nifti/both_i32_4d.nii.gz";
+    let other = run(&["replay", record.to_str().unwrap(), labels]);
+    assert_eq!(other.status.code(), Some(1), "{}", String::from_utf8_lossy(&other.stdout));
+    let none = run(&["replay", labels, &sample]);
+    let said = String::from_utf8_lossy(&none.stderr);
+    assert!(none.status.code() == Some(1) && said.contains("cannot read"), "{said}");
+}
+
 #[test]
 fn missing_onnx_runtime_is_one_sentence_that_says_what_to_run() {
     let out = Command::new(env!("CARGO_BIN_EXE_seer"))

@@ -6,6 +6,7 @@ use std::process::Command;
 use super::Ended;
 use crate::app;
 use crate::config::Config;
+use crate::orders;
 use crate::runtime::{Bundle, Provider, Runtime, RuntimeSettings};
 use crate::telemetry::error_chain;
 
@@ -47,6 +48,7 @@ pub(super) fn run(config: &Config) -> anyhow::Result<Ended> {
     }
     lines.extend(nodes(config));
     lines.push(Line::of("storage", storage(&config.storage.path)));
+    lines.extend(records(&config.storage.path));
     for line in &lines {
         println!("{} {:13} {}", if line.good { "ok  " } else { "LACK" }, line.what, line.found);
     }
@@ -119,4 +121,20 @@ fn storage(path: &Path) -> Result<String, String> {
         .and_then(|()| tempfile::tempfile_in(path))
         .map(|_| format!("{} is writable", path.display()))
         .map_err(|error| format!("{} is not writable: {error}", path.display()))
+}
+
+/// Whether the chain of reasoning records is whole, where there are any.
+fn records(path: &Path) -> Option<Line> {
+    let database = path.join("orders/orders.sqlite");
+    if !database.exists() {
+        return None;
+    }
+    let found = orders::verify_records(&database).map_err(|error| error_chain(&error));
+    Some(Line::of(
+        "records",
+        found.and_then(|chain| match chain.fault {
+            None => Ok(format!("{} reasoning records, the chain is whole", chain.record_count)),
+            Some(fault) => Err(format!("record {}: {}", fault.sequence, fault.message)),
+        }),
+    ))
 }

@@ -3,6 +3,7 @@
 mod create;
 mod events;
 mod feedback;
+mod replay;
 mod results;
 mod wire;
 
@@ -35,6 +36,7 @@ pub(super) fn quick_routes() -> OpenApiRouter<Server> {
         .routes(routes!(results::segmentation))
         .routes(routes!(results::segmentation_nifti))
         .routes(routes!(results::artefact))
+        .routes(routes!(replay::chain))
 }
 
 /// Uploads and streams.
@@ -43,6 +45,7 @@ pub(super) fn long_routes() -> OpenApiRouter<Server> {
         .routes(routes!(create::create))
         .routes(routes!(events::events))
         .routes(routes!(feedback::give))
+        .routes(routes!(replay::replay))
 }
 
 /// Lists orders, newest first.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast;
@@ -15,10 +15,10 @@ use super::pictures;
 use super::run::{self, Concluded};
 use super::standing::Arrivals;
 use super::store::Store;
-use super::walk::WalkError;
+use super::walk::{Report, WalkError};
 use super::{
     Created, Engine, NewOrder, Order, OrderError, OrderEvent, OrderFailure, OrderQuery, OrderState,
-    SkillPolicy, Step,
+    RecordChain, Replay, SkillPolicy, Step, replay,
 };
 use super::{delivery, fetch};
 use crate::archive::Archive;
@@ -81,6 +81,9 @@ pub(super) struct Shared {
     pub(super) events: broadcast::Sender<OrderEvent>,
     pub(super) corrections: Corrections,
     running: Mutex<HashMap<Uuid, Cancel>>,
+    engine: Option<Arc<Engine>>,
+    /// Held by the replay that runs.
+    replaying: Mutex<()>,
     pub(super) work: Condvar,
     pub(super) stopping: AtomicBool,
 }
@@ -115,6 +118,8 @@ impl Orders {
             events: broadcast::channel(EVENT_BACKLOG).0,
             corrections,
             running: Mutex::default(),
+            engine: engine.clone(),
+            replaying: Mutex::default(),
             work: Condvar::new(),
             stopping: AtomicBool::new(false),
         });
@@ -246,6 +251,35 @@ impl Orders {
             Some(record) if ready => Ok(record),
             _ => Err(OrderError::NoRecord { id, state: order.state.word().to_owned() }),
         }
+    }
+
+    /// Runs an order again from its record, over the images it names and with the models that are
+    /// loaded now.
+    ///
+    /// # Errors
+    /// As [`Self::reasoning_record`]; [`ErrorKind::NotFound`] when images are gone,
+    /// [`ErrorKind::Overloaded`] while another replay runs, or what the walk says.
+    pub fn replay(&self, id: Uuid, cancel: &Cancel, report: &Report) -> Result<Replay, WalkError> {
+        let shared = &self.shared;
+        let text = self.reasoning_record(id)?;
+        let record = serde_json::from_str(&text).map_err(OrderError::from)?;
+        let Some(engine) = &shared.engine else { return Err(OrderError::NoModels.into()) };
+        let _held = match shared.replaying.try_lock() {
+            Ok(held) => held,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Err(OrderError::ReplayRunning.into()),
+        };
+        let volume = run::volume_of_record(&shared.archive, &record)?;
+        let cancel = cancel.with_deadline(Instant::now() + shared.settings.deadline);
+        replay(engine, &record, &volume, &cancel, report)
+    }
+
+    /// Checks that no reasoning record was changed or taken away.
+    ///
+    /// # Errors
+    /// When the database fails; a broken chain is no error, [`RecordChain::fault`] says so.
+    pub fn verify_records(&self) -> Result<RecordChain, OrderError> {
+        self.shared.store.verify_records()
     }
 
     /// A stored artefact of an order: `view-1.png` … or `overlay.png`.

@@ -55,6 +55,10 @@ pub struct ReasoningRecord {
     pub seconds: BTreeMap<String, f64>,
     /// Version of the server.
     pub server_version: String,
+    /// SHA-256 of the record that the server wrote before this one, in lower-case hex: a chain
+    /// that shows whether a record was changed. Absent in the first, and without a server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_sha256: Option<String>,
 }
 
 /// The order behind a record.

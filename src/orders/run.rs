@@ -1,6 +1,6 @@
 //! One order, from the archive through the walk and back into the archive.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,6 +17,7 @@ use crate::answer::{Answer, Refusal};
 use crate::archive::{Archive, ArchiveError, Scope};
 use crate::dicom::{SeriesUid, SopInstanceUid, StudyUid};
 use crate::error::{ErrorKind, Finding, Kind};
+use crate::reason::DecodingOverrides;
 use crate::series::{self, Series, SeriesCandidate};
 use crate::threads::Cancel;
 use crate::volume::{self, Volume};
@@ -57,7 +58,7 @@ pub(super) fn run_order(
     let policy = shared.settings.skills.as_ref();
     let skills = policy.map(|p| OrderSkills::choose(p, id, text, (engine, &series, &volume)));
     let skills = skills.unwrap_or_default();
-    let asked = Asked { text, skills: &skills };
+    let asked = Asked { text, skills: &skills, decoding: DecodingOverrides::default() };
     let mut walked = walk_asked(engine, &volume, asked, cancel, &report)?;
     findings.append(&mut walked.findings);
     walked.findings = findings;
@@ -117,6 +118,30 @@ fn find_series(shared: &Shared, order: &Order) -> Result<(Series, Vec<Finding>),
     let (series, found) = series::assemble(instances)?;
     findings.extend(found);
     Ok((series, findings))
+}
+
+/// Loads the images of a record: the instances that it names, whatever came to the series since.
+///
+/// # Errors
+/// When the record names no stored series, or an instance of it is gone.
+pub fn volume_of_record(archive: &Archive, record: &ReasoningRecord) -> Result<Volume, WalkError> {
+    let source = &record.source;
+    let (Some(study), Some(series)) = (&source.study_instance_uid, &source.series_instance_uid)
+    else {
+        return Err(OrderError::NoSource.into());
+    };
+    let mut instances =
+        archive.load_series(&StudyUid::parse(study)?, &SeriesUid::parse(series)?)?;
+    let wanted: HashSet<&str> = source.sop_instance_uids.iter().map(String::as_str).collect();
+    if !wanted.is_empty() {
+        instances.retain(|instance| wanted.contains(instance.identity().sop_instance.as_str()));
+        let missing = wanted.len().saturating_sub(instances.len());
+        if missing > 0 {
+            return Err(OrderError::ImagesGone { missing, wanted: wanted.len() }.into());
+        }
+    }
+    let (series, _) = series::assemble(instances)?;
+    Ok(volume::assemble(&series)?.0)
 }
 
 /// Describes every series of a study by the header of one instance.
@@ -180,9 +205,8 @@ fn conclude(
         result.seg_sop_instance_uid = Some(results.seg.sop_instance_uid.to_string());
         result.documents = results.documents.iter().map(|(document, _)| document.clone()).collect();
     }
-    let text = serde_json::to_string_pretty(&record).map_err(OrderError::from)?;
     // The record is durable before the SEG appears, so that no SEG is ever without one.
-    shared.store.set_record(id, &text)?;
+    shared.store.append_record(id, &mut record)?;
     let findings = walked.findings;
     match (walked.answer, results) {
         (Answer::Segment(_), Some(results)) => {

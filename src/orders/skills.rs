@@ -90,6 +90,20 @@ impl OrderSkills {
         Self { round: round.number(), modality, body_part, offered }
     }
 
+    /// What a record says was shown, to be shown again.
+    pub(super) fn of_record(skills: &[RecordSkill]) -> Self {
+        let mut ranked: Vec<_> = skills.iter().filter(|skill| skill.rank.is_some()).collect();
+        ranked.sort_by_key(|skill| skill.rank);
+        let shown = ranked.into_iter().map(|skill| OfferedSkill {
+            id: skill.id.clone(),
+            tag: skill.tag.clone(),
+            content: skill.content.clone().unwrap_or_default(),
+            audit: skill.audit.clone().unwrap_or_default(),
+        });
+        let offered = Offered { shown: shown.collect(), exposures: Vec::new() };
+        Self { offered, ..Self::default() }
+    }
+
     /// Those that the prompt shows, best first.
     pub fn shown(&self) -> &[OfferedSkill] {
         &self.offered.shown

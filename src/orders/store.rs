@@ -9,7 +9,9 @@ use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::chain::{self, RecordChain};
 use super::delivery;
+use super::record::ReasoningRecord;
 use super::routing::{self, Fetch};
 use super::{Created, NewOrder, Order, OrderError, OrderQuery, OrderResult, OrderState, Step};
 use crate::dicom::{SeriesUid, SopInstanceUid, StudyUid};
@@ -65,6 +67,7 @@ impl Store {
         connection.execute_batch(routing::SCHEMA)?;
         connection.execute_batch(delivery::SCHEMA)?;
         connection.execute_batch(super::feedback::SCHEMA)?;
+        connection.execute_batch(chain::SCHEMA)?;
         Ok(Self { connection: Mutex::new(connection) })
     }
 
@@ -236,14 +239,17 @@ impl Store {
     }
 
     /// Keeps the reasoning record of a running order, before its result is stored.
-    pub(super) fn set_record(&self, id: Uuid, record: &str) -> Result<(), OrderError> {
-        self.with(|connection| {
-            connection.execute(
-                "UPDATE orders SET record = ?2 WHERE id = ?1",
-                params![id.to_string(), record],
-            )?;
-            Ok(())
-        })
+    pub(super) fn append_record(
+        &self,
+        id: Uuid,
+        record: &mut ReasoningRecord,
+    ) -> Result<String, OrderError> {
+        self.with(|connection| chain::append(connection, id, record))
+    }
+
+    /// Checks the chain of all records.
+    pub(super) fn verify_records(&self) -> Result<RecordChain, OrderError> {
+        self.with(|connection| chain::verify(connection))
     }
 
     /// Brings an order to a final state, with whatever came out. An order that is already final
@@ -287,12 +293,14 @@ impl Store {
 
     pub(super) fn record(&self, id: Uuid) -> Result<Option<String>, OrderError> {
         self.with(|connection| {
-            connection
+            // The column holds the records of releases that had no chain.
+            let before_the_chain = connection
                 .query_row("SELECT record FROM orders WHERE id = ?1", [id.to_string()], |row| {
                     row.get(0)
                 })
                 .optional()?
-                .ok_or(OrderError::Unknown(id))
+                .ok_or(OrderError::Unknown(id))?;
+            Ok(chain::of_order(connection, id)?.or(before_the_chain))
         })
     }
 

@@ -16,7 +16,7 @@ use super::record::{
 use super::{Engine, OrderSkills, RecordSkill, Step};
 use crate::answer::{Answer, coverage};
 use crate::error::Finding;
-use crate::reason::{ReasonRequest, Trace};
+use crate::reason::{DecodingOverrides, ReasonRequest, Trace};
 use crate::series::Series;
 use crate::telemetry::metrics;
 use crate::threads::{Cancel, Progress};
@@ -56,6 +56,8 @@ pub struct Asked<'a> {
     pub text: &'a str,
     /// What the bank offers for it.
     pub skills: &'a OrderSkills,
+    /// What is decoded differently from what is configured.
+    pub decoding: DecodingOverrides,
 }
 
 /// Where each step begins and ends on the way from 0 to 1; measured on the sample study.
@@ -98,7 +100,8 @@ pub fn walk(
     report: &Report,
 ) -> Result<Walked, WalkError> {
     let skills = OrderSkills::default();
-    walk_asked(engine, volume, Asked { text, skills: &skills }, cancel, report)
+    let asked = Asked { text, skills: &skills, decoding: DecodingOverrides::default() };
+    walk_asked(engine, volume, asked, cancel, report)
 }
 
 /// The same with skills that the bank offers.
@@ -108,7 +111,7 @@ pub fn walk(
 pub fn walk_asked(
     engine: &Engine,
     volume: &Volume,
-    Asked { text, skills }: Asked<'_>,
+    Asked { text, skills, decoding }: Asked<'_>,
     cancel: &Cancel,
     report: &Report,
 ) -> Result<Walked, WalkError> {
@@ -120,7 +123,8 @@ pub fn walk_asked(
     note_seconds(&mut seconds, Step::Views, start.elapsed().as_secs_f64());
 
     let start = begin(report, Step::Reason);
-    let request = ReasonRequest::new(&views, text).with_skills(skills.shown());
+    let request =
+        ReasonRequest::new(&views, text).with_skills(skills.shown()).with_decoding(decoding);
     let trace =
         engine.reasoner().reason(request, cancel, &progress_within(report, Step::Reason))?;
     note_seconds(&mut seconds, Step::Reason, start.elapsed().as_secs_f64());
@@ -192,6 +196,7 @@ impl Walked {
             findings: self.findings.clone(),
             seconds: self.seconds.clone(),
             server_version: env!("CARGO_PKG_VERSION").to_owned(),
+            previous_sha256: None,
         }
     }
 
