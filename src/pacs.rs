@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+pub use dimse::{SopClassRoles, sop_class_roles};
 pub use error::PacsError;
 pub use http::client as http_client;
 
@@ -129,6 +130,8 @@ pub struct NodeSummary {
     pub fetch: bool,
     /// Whether it may store here over DIMSE.
     pub may_send: bool,
+    /// Whether it may search and retrieve what is stored here over DIMSE.
+    pub may_query: bool,
 }
 
 /// What a fetch brought.
@@ -312,11 +315,12 @@ impl<'a> Node<'a> {
     }
 
     fn summary(self) -> NodeSummary {
-        let (protocol, may_send) = match self {
-            Self::Dicomweb(_) => ("dicomweb", false),
-            Self::Dimse(node) => ("dimse", node.may_send),
+        let (protocol, may_send, may_query) = match self {
+            Self::Dicomweb(_) => ("dicomweb", false, false),
+            Self::Dimse(node) => ("dimse", node.may_send, node.may_query),
         };
-        NodeSummary { name: self.name().to_owned(), protocol, fetch: self.is_source(), may_send }
+        let (name, fetch) = (self.name().to_owned(), self.is_source());
+        NodeSummary { name, protocol, fetch, may_send, may_query }
     }
 }
 

@@ -21,6 +21,7 @@ fn dimse(name: &str, ae_title: &str, port: u16) -> DimseNode {
         host: "127.0.0.1".into(),
         port,
         may_send: true,
+        may_query: false,
         fetch: true,
         retrieve: Retrieve::Move,
     }

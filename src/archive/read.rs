@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use sha2::{Digest, Sha256};
 
-use super::{Archive, ArchiveError, Query, index, io_error, metadata, search};
+use super::{Archive, ArchiveError, Query, index, io_error, metadata, patients, search};
 use crate::dicom::{Instance, SeriesUid, SopInstanceUid, StudyUid};
 
 /// A study, one of its series, or one of their instances.
@@ -122,6 +122,16 @@ impl Archive {
     /// When the index fails.
     pub fn search(&self, query: &Query) -> Result<Vec<Map<String, Value>>, ArchiveError> {
         Ok(self.0.index.read(|connection| search::search(connection, query))?)
+    }
+
+    /// Searches for patients: a query for studies, answered by one result per Patient ID and
+    /// issuer, with the attributes of the patient as the newest study has them and the counts of
+    /// PS3.4 Table C.6-1. Studies without Patient ID have no patient.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn patients(&self, query: &Query) -> Result<Vec<Map<String, Value>>, ArchiveError> {
+        Ok(self.0.index.read(|connection| patients::search(connection, query))?)
     }
 
     /// Whether anything of a study is stored.

@@ -16,7 +16,7 @@ use dicom_ul::pdu::{
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::command::{COMMAND_SIZE_BYTES_MAX, Command};
+use super::command::{COMMAND_SIZE_BYTES_MAX, Command, element, field};
 use crate::pacs::PacsError;
 
 /// DICOM Application Context Name (PS3.7 Annex A).
@@ -37,6 +37,8 @@ const SENT_PDU_BYTES_MAX: usize = 128 << 10;
 /// The least that every implementation takes in practice; smaller announcements are read as this.
 const SENT_PDU_BYTES_MIN: usize = 1 << 10;
 const READ_CHUNK_BYTES: usize = 32 << 10;
+/// More fragments than any honest peer sends while it waits for us.
+const CANCELS_AT_ONCE_MAX: usize = 64;
 
 /// What we allow a peer.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +55,10 @@ pub(super) struct Context {
     pub(super) id: u8,
     pub(super) abstract_syntax: String,
     pub(super) transfer_syntax: String,
+    /// Instances may be sent on it by us …
+    pub(super) is_for_sending: bool,
+    /// … and by the peer.
+    pub(super) is_for_receiving: bool,
 }
 
 /// An established association.
@@ -62,8 +68,13 @@ pub(super) struct Association {
     pending: VecDeque<PDataValue>,
     contexts: Vec<Context>,
     node: String,
+    /// Title of the peer.
+    ae_title: String,
     sent_pdu_bytes_max: usize,
     limits: Limits,
+    extensions: Vec<(String, Vec<u8>)>,
+    /// Message id of the operation that the peer cancelled last.
+    cancelled: Option<u16>,
 }
 
 /// What an acceptor decides of a request.
@@ -72,6 +83,30 @@ pub(super) struct Verdict {
     pub(super) node: String,
     /// A result for each proposed context, in order.
     pub(super) contexts: Vec<PresentationContextResult>,
+    /// The roles granted, for SOP classes whose roles were asked for (PS3.7 §D.3.3.4). Without
+    /// them, the peer sends.
+    pub(super) roles: Vec<(String, RequestorRoles)>,
+    /// The answers to what was asked for in extended negotiation (PS3.7 §D.3.3.5).
+    pub(super) extensions: Vec<(String, Vec<u8>)>,
+}
+
+impl Verdict {
+    /// What the peer may do with instances of a SOP class.
+    fn roles_for(&self, sop_class: &str) -> RequestorRoles {
+        let granted = self.roles.iter().find(|(uid, _)| uid == sop_class);
+        granted.map_or(RequestorRoles { scu: true, scp: false }, |(_, roles)| roles.clone())
+    }
+
+    /// What the answer to the peer's request says of roles and extensions.
+    fn variables(&self) -> impl Iterator<Item = UserVariableItem> {
+        let roles = self.roles.iter().cloned();
+        let extensions = self.extensions.iter().cloned();
+        let roles =
+            roles.map(|(uid, roles)| UserVariableItem::ScuScpRoleSelectionSubItem(uid, roles));
+        roles.chain(extensions.map(|(uid, information)| {
+            UserVariableItem::SopClassExtendedNegotiationSubItem(uid, information)
+        }))
+    }
 }
 
 impl Association {
@@ -111,6 +146,8 @@ impl Association {
                     id: result.id,
                     abstract_syntax: asked.abstract_syntax.clone(),
                     transfer_syntax: plain_uid(&result.transfer_syntax),
+                    is_for_sending: true,
+                    is_for_receiving: true,
                 });
             }
         }
@@ -148,26 +185,34 @@ impl Association {
         verdict: Verdict,
     ) -> Result<Self, PacsError> {
         self.note_peer(&request.user_variables);
-        self.node = verdict.node;
+        verdict.node.clone_into(&mut self.node);
+        request.calling_ae_title.trim().clone_into(&mut self.ae_title);
         let accepted = |result: &&PresentationContextResult| {
             result.reason == PresentationContextResultReason::Acceptance
         };
         for result in verdict.contexts.iter().filter(accepted) {
             let asked = request.presentation_contexts.iter().find(|asked| asked.id == result.id);
             let abstract_syntax = asked.map(|asked| plain_uid(&asked.abstract_syntax));
+            let abstract_syntax = abstract_syntax.unwrap_or_default();
+            let roles = verdict.roles_for(&abstract_syntax);
             self.contexts.push(Context {
                 id: result.id,
-                abstract_syntax: abstract_syntax.unwrap_or_default(),
+                abstract_syntax,
                 transfer_syntax: result.transfer_syntax.clone(),
+                is_for_sending: roles.scp,
+                is_for_receiving: roles.scu,
             });
         }
+        let mut user_variables = user_variables(self.limits.pdu_bytes_max);
+        user_variables.extend(verdict.variables());
+        self.extensions = verdict.extensions;
         let answer = AssociationAC {
             protocol_version: 1,
             application_context_name: APPLICATION_CONTEXT.into(),
             called_ae_title: request.called_ae_title,
             calling_ae_title: request.calling_ae_title,
             presentation_contexts: verdict.contexts,
-            user_variables: user_variables(self.limits.pdu_bytes_max),
+            user_variables,
         };
         self.write(&answer.into()).await?;
         Ok(self)
@@ -182,8 +227,11 @@ impl Association {
             pending: VecDeque::new(),
             contexts: Vec::new(),
             node: node.to_owned(),
+            ae_title: String::new(),
             sent_pdu_bytes_max: 16 << 10,
             limits,
+            extensions: Vec::new(),
+            cancelled: None,
         }
     }
 
@@ -207,6 +255,11 @@ impl Association {
         &self.node
     }
 
+    /// The title under which the peer requested the association; empty where we did.
+    pub(super) fn ae_title(&self) -> &str {
+        &self.ae_title
+    }
+
     /// The accepted contexts.
     pub(super) fn contexts(&self) -> &[Context] {
         &self.contexts
@@ -227,6 +280,67 @@ impl Association {
             node: self.node.clone(),
             what: format!("abstract syntax {abstract_syntax}"),
         })
+    }
+
+    /// What was agreed on by extended negotiation for a SOP class; empty without.
+    pub(super) fn extension(&self, sop_class: &str) -> &[u8] {
+        let found = self.extensions.iter().find(|(uid, _)| uid == sop_class);
+        found.map_or(&[], |(_, information)| information)
+    }
+
+    /// Whether the peer has cancelled an operation of its own, as far as that has come here: never
+    /// waits.
+    ///
+    /// # Errors
+    /// When the peer broke the association off, or sent anything but a C-CANCEL meanwhile.
+    pub(super) fn is_cancelled(&mut self, message_id: u16) -> Result<bool, PacsError> {
+        self.take_what_came()?;
+        while let Some(end) = self.pending.iter().position(|value| value.is_last) {
+            let values: Vec<PDataValue> = self.pending.drain(..=end).collect();
+            if values.iter().any(|value| value.value_type != PDataValueType::Command) {
+                return Err(self.protocol("a data set inside an operation"));
+            }
+            let bytes: Vec<u8> = values.into_iter().flat_map(|value| value.data).collect();
+            let command = Command::decode(&bytes).map_err(|what| self.protocol(&what))?;
+            if command.field() != field::C_CANCEL_RQ {
+                let what = format!("command {:04X}H inside an operation", command.field());
+                return Err(self.protocol(&what));
+            }
+            self.note_cancel(&command);
+        }
+        let waiting: usize = self.pending.iter().map(|value| value.data.len()).sum();
+        match waiting > COMMAND_SIZE_BYTES_MAX {
+            true => Err(self.protocol("a command set larger than 64 KiB")),
+            false => Ok(self.cancelled == Some(message_id)),
+        }
+    }
+
+    /// Notes that the peer cancels an operation.
+    pub(super) fn note_cancel(&mut self, command: &Command) {
+        self.cancelled = command.get_number(element::MESSAGE_ID_RESPONDED_TO);
+    }
+
+    /// Reads what lies in the socket already.
+    fn take_what_came(&mut self) -> Result<(), PacsError> {
+        let doing = "waiting for responses";
+        loop {
+            while let Some(pdu) = self.parse(self.limits.pdu_bytes_max)? {
+                match pdu {
+                    Pdu::PData { data } => self.pending.extend(data),
+                    Pdu::AbortRQ { .. } => return Err(self.aborted(doing)),
+                    other => return Err(self.unexpected(&other)),
+                }
+            }
+            self.buffer.reserve(READ_CHUNK_BYTES);
+            match self.stream.try_read_buf(&mut self.buffer) {
+                Ok(0) => return Err(self.aborted(doing)),
+                // One chunk each time is enough for cancels, and keeps a flood out.
+                Ok(_) if self.pending.len() > CANCELS_AT_ONCE_MAX => return Ok(()),
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
+                Err(_) => return Err(self.aborted(doing)),
+            }
+        }
     }
 
     /// The next command and its context, or none when the peer released the association.
@@ -412,13 +526,7 @@ impl Association {
 
     async fn read_whole(&mut self, max: u32, doing: &'static str) -> Result<Pdu, PacsError> {
         loop {
-            let mut unread = &self.buffer[..];
-            let read = read_pdu(&mut unread, max, true);
-            // The sentence of dicom-ul may quote what the peer sent.
-            let read = read.map_err(|_| self.protocol("a malformed or too large PDU"))?;
-            if let Some(pdu) = read {
-                let taken = self.buffer.len() - unread.len();
-                self.buffer.advance(taken);
+            if let Some(pdu) = self.parse(max)? {
                 return Ok(pdu);
             }
             self.buffer.reserve(READ_CHUNK_BYTES);
@@ -427,6 +535,19 @@ impl Association {
                 Ok(_) => {}
             }
         }
+    }
+
+    /// A PDU of at most `max` bytes, when all of it is there.
+    fn parse(&mut self, max: u32) -> Result<Option<Pdu>, PacsError> {
+        let mut unread = &self.buffer[..];
+        let read = read_pdu(&mut unread, max, true);
+        // The sentence of dicom-ul may quote what the peer sent.
+        let read = read.map_err(|_| self.protocol("a malformed or too large PDU"))?;
+        if read.is_some() {
+            let taken = self.buffer.len() - unread.len();
+            self.buffer.advance(taken);
+        }
+        Ok(read)
     }
 
     fn aborted(&self, doing: &'static str) -> PacsError {
