@@ -5,6 +5,9 @@ mod hostile;
 mod killed;
 mod orthanc;
 mod peers;
+mod queries;
+mod retrievals;
+mod scu;
 mod standing;
 mod two_servers;
 

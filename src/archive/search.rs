@@ -240,7 +240,11 @@ fn row_json(row: &rusqlite::Row<'_>, query: &Query) -> rusqlite::Result<Map<Stri
 }
 
 /// Adds what was asked for and is not told already.
-pub(super) fn include(result: &mut Map<String, Value>, metadata: Map<String, Value>, query: &Query) {
+pub(super) fn include(
+    result: &mut Map<String, Value>,
+    metadata: Map<String, Value>,
+    query: &Query,
+) {
     let wanted = |key: &str| match &query.include {
         Include::Indexed => false,
         Include::Tags(tags) => tags.iter().any(|tag| json_key(*tag) == key),

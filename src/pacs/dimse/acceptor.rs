@@ -138,10 +138,8 @@ impl Rights {
     fn granted_roles(self, item: &UserVariableItem) -> Option<(String, RequestorRoles)> {
         let UserVariableItem::ScuScpRoleSelectionSubItem(uid, asked) = item else { return None };
         let uid = plain_uid(uid);
-        let granted = RequestorRoles {
-            scu: asked.scu && self.may_store,
-            scp: asked.scp && self.may_query,
-        };
+        let granted =
+            RequestorRoles { scu: asked.scu && self.may_store, scp: asked.scp && self.may_query };
         is_storage(&uid).then_some((uid, granted))
     }
 

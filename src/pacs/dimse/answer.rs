@@ -92,9 +92,7 @@ fn narrowed(
 
 fn empty(key: &InMemElement) -> InMemElement {
     match key.vr() {
-        VR::SQ => {
-            DataElement::new(key.tag(), VR::SQ, DataSetSequence::<InMemDicomObject>::empty())
-        }
+        VR::SQ => DataElement::new(key.tag(), VR::SQ, DataSetSequence::<InMemDicomObject>::empty()),
         vr => DataElement::new(key.tag(), vr, PrimitiveValue::Empty),
     }
 }

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use super::answer;
 use super::association::{Association, Context};
 use super::command::Command;
-use super::identifier::{Identifier, Question, QueryLevel, Refusal};
+use super::identifier::{Identifier, QueryLevel, Question, Refusal};
 use super::sop_classes::Service;
 use super::status;
 use crate::archive::{Query, json_key};

@@ -32,19 +32,40 @@ pub(super) fn is_storage(uid: &str) -> bool {
 pub(super) const RETRIEVED: &[(&str, &str)] = &[
     (uids::CT_IMAGE_STORAGE, "CT Image Storage"),
     (uids::ENHANCED_CT_IMAGE_STORAGE, "Enhanced CT Image Storage"),
-    (uids::LEGACY_CONVERTED_ENHANCED_CT_IMAGE_STORAGE, "Legacy Converted Enhanced CT Image Storage"),
+    (
+        uids::LEGACY_CONVERTED_ENHANCED_CT_IMAGE_STORAGE,
+        "Legacy Converted Enhanced CT Image Storage",
+    ),
     (uids::MR_IMAGE_STORAGE, "MR Image Storage"),
     (uids::ENHANCED_MR_IMAGE_STORAGE, "Enhanced MR Image Storage"),
     (uids::ENHANCED_MR_COLOR_IMAGE_STORAGE, "Enhanced MR Color Image Storage"),
-    (uids::LEGACY_CONVERTED_ENHANCED_MR_IMAGE_STORAGE, "Legacy Converted Enhanced MR Image Storage"),
-    (uids::POSITRON_EMISSION_TOMOGRAPHY_IMAGE_STORAGE, "Positron Emission Tomography Image Storage"),
+    (
+        uids::LEGACY_CONVERTED_ENHANCED_MR_IMAGE_STORAGE,
+        "Legacy Converted Enhanced MR Image Storage",
+    ),
+    (
+        uids::POSITRON_EMISSION_TOMOGRAPHY_IMAGE_STORAGE,
+        "Positron Emission Tomography Image Storage",
+    ),
     (uids::ENHANCED_PET_IMAGE_STORAGE, "Enhanced PET Image Storage"),
-    (uids::LEGACY_CONVERTED_ENHANCED_PET_IMAGE_STORAGE, "Legacy Converted Enhanced PET Image Storage"),
+    (
+        uids::LEGACY_CONVERTED_ENHANCED_PET_IMAGE_STORAGE,
+        "Legacy Converted Enhanced PET Image Storage",
+    ),
     (uids::NUCLEAR_MEDICINE_IMAGE_STORAGE, "Nuclear Medicine Image Storage"),
     (uids::SECONDARY_CAPTURE_IMAGE_STORAGE, "Secondary Capture Image Storage"),
-    (uids::MULTI_FRAME_GRAYSCALE_BYTE_SECONDARY_CAPTURE_IMAGE_STORAGE, "Multi-frame Grayscale Byte Secondary Capture Image Storage"),
-    (uids::MULTI_FRAME_GRAYSCALE_WORD_SECONDARY_CAPTURE_IMAGE_STORAGE, "Multi-frame Grayscale Word Secondary Capture Image Storage"),
-    (uids::MULTI_FRAME_TRUE_COLOR_SECONDARY_CAPTURE_IMAGE_STORAGE, "Multi-frame True Color Secondary Capture Image Storage"),
+    (
+        uids::MULTI_FRAME_GRAYSCALE_BYTE_SECONDARY_CAPTURE_IMAGE_STORAGE,
+        "Multi-frame Grayscale Byte Secondary Capture Image Storage",
+    ),
+    (
+        uids::MULTI_FRAME_GRAYSCALE_WORD_SECONDARY_CAPTURE_IMAGE_STORAGE,
+        "Multi-frame Grayscale Word Secondary Capture Image Storage",
+    ),
+    (
+        uids::MULTI_FRAME_TRUE_COLOR_SECONDARY_CAPTURE_IMAGE_STORAGE,
+        "Multi-frame True Color Secondary Capture Image Storage",
+    ),
     (uids::X_RAY3_D_ANGIOGRAPHIC_IMAGE_STORAGE, "X-Ray 3D Angiographic Image Storage"),
     (uids::X_RAY3_D_CRANIOFACIAL_IMAGE_STORAGE, "X-Ray 3D Craniofacial Image Storage"),
     (uids::BREAST_TOMOSYNTHESIS_IMAGE_STORAGE, "Breast Tomosynthesis Image Storage"),
@@ -54,8 +75,14 @@ pub(super) const RETRIEVED: &[(&str, &str)] = &[
     (uids::X_RAY_ANGIOGRAPHIC_IMAGE_STORAGE, "X-Ray Angiographic Image Storage"),
     (uids::ENHANCED_XA_IMAGE_STORAGE, "Enhanced XA Image Storage"),
     (uids::COMPUTED_RADIOGRAPHY_IMAGE_STORAGE, "Computed Radiography Image Storage"),
-    (uids::DIGITAL_X_RAY_IMAGE_STORAGE_FOR_PRESENTATION, "Digital X-Ray Image Storage - For Presentation"),
-    (uids::DIGITAL_MAMMOGRAPHY_X_RAY_IMAGE_STORAGE_FOR_PRESENTATION, "Digital Mammography X-Ray Image Storage - For Presentation"),
+    (
+        uids::DIGITAL_X_RAY_IMAGE_STORAGE_FOR_PRESENTATION,
+        "Digital X-Ray Image Storage - For Presentation",
+    ),
+    (
+        uids::DIGITAL_MAMMOGRAPHY_X_RAY_IMAGE_STORAGE_FOR_PRESENTATION,
+        "Digital Mammography X-Ray Image Storage - For Presentation",
+    ),
     (uids::RT_IMAGE_STORAGE, "RT Image Storage"),
     (uids::RT_DOSE_STORAGE, "RT Dose Storage"),
     (uids::RT_STRUCTURE_SET_STORAGE, "RT Structure Set Storage"),
@@ -66,7 +93,10 @@ pub(super) const RETRIEVED: &[(&str, &str)] = &[
     (uids::COMPREHENSIVE_SR_STORAGE, "Comprehensive SR Storage"),
     (uids::COMPREHENSIVE3_DSR_STORAGE, "Comprehensive 3D SR Storage"),
     (uids::KEY_OBJECT_SELECTION_DOCUMENT_STORAGE, "Key Object Selection Document Storage"),
-    (uids::GRAYSCALE_SOFTCOPY_PRESENTATION_STATE_STORAGE, "Grayscale Softcopy Presentation State Storage"),
+    (
+        uids::GRAYSCALE_SOFTCOPY_PRESENTATION_STATE_STORAGE,
+        "Grayscale Softcopy Presentation State Storage",
+    ),
 ];
 
 /// The UIDs of [`RETRIEVED`].
