@@ -70,6 +70,8 @@ pub struct InstanceRecord {
     pub series: SeriesUid,
     /// Its own UID.
     pub sop_instance: SopInstanceUid,
+    /// Its SOP class.
+    pub sop_class_uid: String,
     /// Its transfer syntax.
     pub transfer_syntax_uid: String,
     /// Its size.
@@ -153,8 +155,8 @@ impl Archive {
     pub fn instances(&self, scope: &Scope) -> Result<Vec<InstanceRecord>, ArchiveError> {
         let (clause, values) = scope.filter();
         let sql = format!(
-            "SELECT SeriesInstanceUID, SOPInstanceUID, transfer_syntax_uid, size_bytes, sha256 \
-             FROM instance WHERE {clause} {ORDER}"
+            "SELECT SeriesInstanceUID, SOPInstanceUID, coalesce(SOPClassUID, ''), \
+             transfer_syntax_uid, size_bytes, sha256 FROM instance WHERE {clause} {ORDER}"
         );
         let rows = self.0.index.read(|connection| {
             connection
@@ -166,15 +168,16 @@ impl Archive {
                         row.get(2)?,
                         row.get(3)?,
                         row.get(4)?,
+                        row.get(5)?,
                     ))
                 })?
-                .collect::<rusqlite::Result<Vec<(String, String, String, i64, [u8; 32])>>>()
+                .collect::<rusqlite::Result<Vec<(String, String, String, String, i64, [u8; 32])>>>()
         })?;
         if rows.is_empty() {
             return Err(scope.unknown());
         }
         rows.into_iter()
-            .map(|(series, sop_instance, transfer_syntax_uid, size, sha256)| {
+            .map(|(series, sop_instance, sop_class_uid, transfer_syntax_uid, size, sha256)| {
                 let series = SeriesUid::parse(&series)?;
                 let sop_instance = SopInstanceUid::parse(&sop_instance)?;
                 let path = self.0.files.path(&scope.study, &series, &sop_instance);
@@ -182,6 +185,7 @@ impl Archive {
                 Ok(InstanceRecord {
                     series,
                     sop_instance,
+                    sop_class_uid,
                     transfer_syntax_uid,
                     size_bytes,
                     path,

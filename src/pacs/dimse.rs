@@ -16,7 +16,6 @@ mod sop_classes;
 mod suboperations;
 
 pub(super) use acceptor::listen;
-pub(super) use receive::early_text;
 pub(super) use requestor::{echo, series_of};
 pub(super) use retrieve::retrieve;
 pub(super) use send::send;

@@ -197,7 +197,7 @@ async fn findscu_finds_at_every_level() {
     let more = [vec!["-S"], keys(&["QueryRetrieveLevel=SERIES"])].concat();
     let refused = run("findscu", &call(port(&server), "READER", "SEER", &more)).await;
     let said = text(&refused);
-    assert!(said.contains("IdentifierDoesNotMatchSOPClass"), "{said}");
+    assert!(said.contains("DataSetDoesNotMatchSOPClass"), "{said}");
     let more = [vec!["-S", "--cancel", "1"], keys(&["QueryRetrieveLevel=STUDY"])].concat();
     let cancelled = run("findscu", &call(port(&server), "READER", "SEER", &more)).await;
     assert!(cancelled.status.success(), "{}", text(&cancelled));

@@ -184,7 +184,7 @@ async fn orthanc_queries_and_retrieves_over_dimse() {
             let content = orthanc.get(&format!("{answers}/0/content?simplify")).await;
             assert_eq!(content["StudyInstanceUID"], json!(kept[0].study), "{content}");
             let retrieve = format!("{}/retrieve", asked["Path"].as_str().unwrap());
-            orthanc.post(&retrieve, json!("ORTHANC")).await;
+            orthanc.post(&retrieve, json!({ "TargetAet": "ORTHANC", "Synchronous": true })).await;
             assert_eq!(orthanc.count(&kept[0].study).await, 3);
         }
     }

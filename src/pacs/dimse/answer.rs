@@ -35,15 +35,19 @@ pub(super) fn encoded(
     }
     put(&mut answer, tags::QUERY_RETRIEVE_LEVEL, VR::CS, question.level.word());
     put(&mut answer, tags::RETRIEVE_AE_TITLE, VR::AE, ae_title.trim());
-    // Without a character set, anything but ASCII fails to be written.
     let asked = question.keys.get(tags::SPECIFIC_CHARACTER_SET);
     let asked = asked.and_then(|asked| asked.value().to_str().ok());
     match asked.as_deref().map(str::trim) {
         Some(set) if !set.is_empty() && !set.contains('\\') && is_known(set) => {
             put(&mut answer, tags::SPECIFIC_CHARACTER_SET, VR::CS, set);
         }
+        // Nothing but ASCII can be said without a character set.
+        _ if !is_ascii(&answer) => {
+            put(&mut answer, tags::SPECIFIC_CHARACTER_SET, VR::CS, UTF_8);
+        }
         _ => {}
     }
+    // A set that lacks some letter fails to be written.
     encode(&answer, transfer_syntax).or_else(|| {
         put(&mut answer, tags::SPECIFIC_CHARACTER_SET, VR::CS, UTF_8);
         encode(&answer, transfer_syntax)
@@ -53,6 +57,18 @@ pub(super) fn encoded(
 /// Whether text can be written in a character set; an unknown one would be passed over.
 fn is_known(set: &str) -> bool {
     dicom_encoding::text::SpecificCharacterSet::from_code(set).is_some()
+}
+
+fn is_ascii(object: &InMemDicomObject) -> bool {
+    let is_plain = |value: &PrimitiveValue| match value {
+        PrimitiveValue::Str(text) => text.is_ascii(),
+        PrimitiveValue::Strs(texts) => texts.iter().all(|text| text.is_ascii()),
+        _ => true,
+    };
+    object.iter().all(|element| {
+        element.value().primitive().is_none_or(is_plain)
+            && element.items().is_none_or(|items| items.iter().all(is_ascii))
+    })
 }
 
 fn put(answer: &mut InMemDicomObject, tag: Tag, vr: VR, value: &str) {

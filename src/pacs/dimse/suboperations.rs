@@ -67,9 +67,7 @@ fn list(shared: &Shared, query: Query) -> Result<Option<Vec<Outgoing>>, PacsErro
             if instances.len() + records.len() > INSTANCE_COUNT_MAX {
                 return Ok(None);
             }
-            for record in records {
-                instances.push(shared.outgoing(&scope, record)?);
-            }
+            instances.extend(records.into_iter().map(Outgoing::from));
         }
         if is_last {
             break;
