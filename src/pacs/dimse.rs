@@ -8,6 +8,7 @@ mod command;
 mod find;
 mod give;
 mod identifier;
+mod negotiation;
 mod receive;
 mod requestor;
 mod retrieve;

@@ -434,10 +434,10 @@ async fn only_nodes_that_may_query_are_answered() {
                 .with_role_selection("1.2.840.10008.5.1.4.1.1.4", false, true)
                 .establish(("127.0.0.1", to))
         };
-        let stranger = open("STRANGER").err().expect("nobody knows it").to_string();
+        let stranger = open("STRANGER").expect_err("nobody knows it").to_string();
         assert!(stranger.contains("reject"), "{stranger}");
         // It may store, and nothing else: every context is refused.
-        let scanner = open("SCANNER").err().expect("no context is left").to_string();
+        let scanner = open("SCANNER").expect_err("no context is left").to_string();
         assert!(scanner.contains("context"), "{scanner}");
         open("READER").expect("it may").release().unwrap();
     })
@@ -465,8 +465,9 @@ async fn a_query_can_be_cancelled() {
         let (found, status) = scu.matches();
         assert_eq!(status, 0xFE00, "after {} matches", found.len());
         assert!(found.len() < 430, "{} matches", found.len());
-        // A cancel that comes too late does no harm.
+        // A cancel that comes too late does no harm, and the message id may be used again.
         scu.cancel(STUDY_FIND, message_id);
+        scu.repeat_message_id();
         assert_eq!(scu.find(STUDY_FIND, &keys).len(), 430);
         scu.release();
     })

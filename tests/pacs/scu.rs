@@ -177,6 +177,11 @@ impl Scu {
         self.message_id
     }
 
+    /// Makes the next request use the message id of the last one.
+    pub fn repeat_message_id(&mut self) {
+        self.message_id -= 1;
+    }
+
     pub fn cancel(&mut self, sop_class: &str, message_id: u16) {
         let number = |tag, value: u16| DataElement::new(tag, VR::US, PrimitiveValue::from(value));
         let command = InMemDicomObject::command_from_element_iter([

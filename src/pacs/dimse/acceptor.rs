@@ -18,11 +18,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tracing::{Instrument, info, info_span, warn};
 
-use super::association::{Association, Context, Limits, Verdict, plain_uid};
+use super::association::{Association, Limits};
 use super::command::{Command, element, field};
 use super::find::find;
 use super::give::Retrieval;
 use super::identifier::granted_extension;
+use super::negotiation::{Context, Verdict, plain_uid};
 use super::receive::{drain, receive};
 use super::sop_classes::{Operation, Service, is_storage, service};
 use super::{TRANSFER_SYNTAXES, UNCOMPRESSED, status};
@@ -247,6 +248,7 @@ async fn provide(
     command: &Command,
     service: Service,
 ) -> Result<bool, PacsError> {
+    association.forget_cancels();
     let retrieval = |association| Retrieval { shared, association, context, command, service };
     match (service.operation, command.field()) {
         (Operation::Find, field::C_FIND_RQ) => {

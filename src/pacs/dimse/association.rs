@@ -10,21 +10,15 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use dicom_ul::pdu::{
     AbortRQServiceProviderReason, AbortRQSource, AssociationAC, AssociationRJ, AssociationRQ,
-    PDataValue, PDataValueType, Pdu, PresentationContextProposed, PresentationContextResult,
-    PresentationContextResultReason, RequestorRoles, UserVariableItem, read_pdu, write_pdu,
+    PDataValue, PDataValueType, Pdu, PresentationContextProposed, UserVariableItem, read_pdu,
+    write_pdu,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::command::{COMMAND_SIZE_BYTES_MAX, Command, element, field};
+use super::negotiation::{Context, Request, Verdict, accepted_by_peer};
 use crate::pacs::PacsError;
-
-/// DICOM Application Context Name (PS3.7 Annex A).
-const APPLICATION_CONTEXT: &str = "1.2.840.10008.3.1.1.1";
-/// Names this implementation in associations and file meta information (PS3.7 §D.3.3.2).
-pub(super) const IMPLEMENTATION_CLASS_UID: &str = "2.25.217064797362660415649801726194167947893";
-/// Its version, 16 characters at most.
-pub(super) const IMPLEMENTATION_VERSION_NAME: &str = concat!("SEER_", env!("CARGO_PKG_VERSION"));
 
 /// An association request with 128 contexts of 20 transfer syntaxes each takes less.
 const NEGOTIATION_PDU_BYTES_MAX: u32 = 256 << 10;
@@ -49,18 +43,6 @@ pub(super) struct Limits {
     pub(super) idle: Duration,
 }
 
-/// An accepted presentation context.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Context {
-    pub(super) id: u8,
-    pub(super) abstract_syntax: String,
-    pub(super) transfer_syntax: String,
-    /// Instances may be sent on it by us …
-    pub(super) is_for_sending: bool,
-    /// … and by the peer.
-    pub(super) is_for_receiving: bool,
-}
-
 /// An established association.
 pub(super) struct Association {
     stream: TcpStream,
@@ -75,38 +57,6 @@ pub(super) struct Association {
     extensions: Vec<(String, Vec<u8>)>,
     /// Message id of the operation that the peer cancelled last.
     cancelled: Option<u16>,
-}
-
-/// What an acceptor decides of a request.
-pub(super) struct Verdict {
-    /// What we call the peer.
-    pub(super) node: String,
-    /// A result for each proposed context, in order.
-    pub(super) contexts: Vec<PresentationContextResult>,
-    /// The roles granted, for SOP classes whose roles were asked for (PS3.7 §D.3.3.4). Without
-    /// them, the peer sends.
-    pub(super) roles: Vec<(String, RequestorRoles)>,
-    /// The answers to what was asked for in extended negotiation (PS3.7 §D.3.3.5).
-    pub(super) extensions: Vec<(String, Vec<u8>)>,
-}
-
-impl Verdict {
-    /// What the peer may do with instances of a SOP class.
-    fn roles_for(&self, sop_class: &str) -> RequestorRoles {
-        let granted = self.roles.iter().find(|(uid, _)| uid == sop_class);
-        granted.map_or(RequestorRoles { scu: true, scp: false }, |(_, roles)| roles.clone())
-    }
-
-    /// What the answer to the peer's request says of roles and extensions.
-    fn variables(&self) -> impl Iterator<Item = UserVariableItem> {
-        let roles = self.roles.iter().cloned();
-        let extensions = self.extensions.iter().cloned();
-        let roles =
-            roles.map(|(uid, roles)| UserVariableItem::ScuScpRoleSelectionSubItem(uid, roles));
-        roles.chain(extensions.map(|(uid, information)| {
-            UserVariableItem::SopClassExtendedNegotiationSubItem(uid, information)
-        }))
-    }
 }
 
 impl Association {
@@ -137,20 +87,7 @@ impl Association {
         accepted: AssociationAC,
     ) -> Result<Self, PacsError> {
         self.note_peer(&accepted.user_variables);
-        for result in accepted.presentation_contexts {
-            let asked = proposed.iter().find(|context| context.id == result.id);
-            if let (Some(asked), PresentationContextResultReason::Acceptance) =
-                (asked, result.reason)
-            {
-                self.contexts.push(Context {
-                    id: result.id,
-                    abstract_syntax: asked.abstract_syntax.clone(),
-                    transfer_syntax: plain_uid(&result.transfer_syntax),
-                    is_for_sending: true,
-                    is_for_receiving: true,
-                });
-            }
-        }
+        self.contexts = accepted_by_peer(proposed, &accepted);
         Ok(self)
     }
 
@@ -187,33 +124,9 @@ impl Association {
         self.note_peer(&request.user_variables);
         verdict.node.clone_into(&mut self.node);
         request.calling_ae_title.trim().clone_into(&mut self.ae_title);
-        let accepted = |result: &&PresentationContextResult| {
-            result.reason == PresentationContextResultReason::Acceptance
-        };
-        for result in verdict.contexts.iter().filter(accepted) {
-            let asked = request.presentation_contexts.iter().find(|asked| asked.id == result.id);
-            let abstract_syntax = asked.map(|asked| plain_uid(&asked.abstract_syntax));
-            let abstract_syntax = abstract_syntax.unwrap_or_default();
-            let roles = verdict.roles_for(&abstract_syntax);
-            self.contexts.push(Context {
-                id: result.id,
-                abstract_syntax,
-                transfer_syntax: result.transfer_syntax.clone(),
-                is_for_sending: roles.scp,
-                is_for_receiving: roles.scu,
-            });
-        }
-        let mut user_variables = user_variables(self.limits.pdu_bytes_max);
-        user_variables.extend(verdict.variables());
-        self.extensions = verdict.extensions;
-        let answer = AssociationAC {
-            protocol_version: 1,
-            application_context_name: APPLICATION_CONTEXT.into(),
-            called_ae_title: request.called_ae_title,
-            calling_ae_title: request.calling_ae_title,
-            presentation_contexts: verdict.contexts,
-            user_variables,
-        };
+        self.contexts = verdict.accepted(&request);
+        verdict.extensions.clone_into(&mut self.extensions);
+        let answer = verdict.into_answer(request, self.limits.pdu_bytes_max);
         self.write(&answer.into()).await?;
         Ok(self)
     }
@@ -313,6 +226,11 @@ impl Association {
             true => Err(self.protocol("a command set larger than 64 KiB")),
             false => Ok(self.cancelled == Some(message_id)),
         }
+    }
+
+    /// Forgets cancels of earlier operations, whose message id may come again.
+    pub(super) fn forget_cancels(&mut self) {
+        self.cancelled = None;
     }
 
     /// Notes that the peer cancels an operation.
@@ -576,46 +494,6 @@ impl Association {
         };
         self.protocol(name)
     }
-}
-
-/// What we ask for.
-pub(super) struct Request<'a> {
-    pub(super) calling_ae_title: &'a str,
-    pub(super) called_ae_title: &'a str,
-    pub(super) contexts: Vec<PresentationContextProposed>,
-    /// SOP classes that the peer shall send to us, as in C-GET.
-    pub(super) scp_roles: Vec<&'a str>,
-}
-
-impl Request<'_> {
-    fn into_pdu(self, pdu_bytes_max: u32) -> Pdu {
-        let mut user_variables = user_variables(pdu_bytes_max);
-        user_variables.extend(self.scp_roles.into_iter().map(|sop_class| {
-            let roles = RequestorRoles { scu: false, scp: true };
-            UserVariableItem::ScuScpRoleSelectionSubItem(sop_class.to_owned(), roles)
-        }));
-        Pdu::AssociationRQ(AssociationRQ {
-            protocol_version: 1,
-            calling_ae_title: self.calling_ae_title.to_owned(),
-            called_ae_title: self.called_ae_title.to_owned(),
-            application_context_name: APPLICATION_CONTEXT.into(),
-            presentation_contexts: self.contexts,
-            user_variables,
-        })
-    }
-}
-
-fn user_variables(pdu_bytes_max: u32) -> Vec<UserVariableItem> {
-    vec![
-        UserVariableItem::MaxLength(pdu_bytes_max),
-        UserVariableItem::ImplementationClassUID(IMPLEMENTATION_CLASS_UID.into()),
-        UserVariableItem::ImplementationVersionName(IMPLEMENTATION_VERSION_NAME.into()),
-    ]
-}
-
-/// A UID without the padding that some peers send.
-pub(super) fn plain_uid(uid: &str) -> String {
-    uid.trim_matches(['\0', ' ']).to_owned()
 }
 
 /// Fills `chunk` with up to `room` bytes; less only at the end.

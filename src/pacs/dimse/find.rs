@@ -8,13 +8,15 @@ use serde_json::{Map, Value};
 use tracing::{info, warn};
 
 use super::answer;
-use super::association::{Association, Context};
+use super::association::Association;
 use super::command::Command;
 use super::identifier::{Identifier, QueryLevel, Question, Refusal};
+use super::negotiation::Context;
 use super::sop_classes::Service;
 use super::status;
 use crate::archive::{Query, json_key};
 use crate::pacs::{PacsError, Shared};
+use crate::telemetry::error_chain;
 use crate::threads::run_blocking;
 
 /// Results in memory at the same time.
@@ -112,14 +114,12 @@ impl Search<'_> {
             false => archive.search(&query),
         });
         match found.await {
-            Ok(Ok(page)) => Ok(page),
-            failed => {
-                let error = failed.map(|failed| failed.err().map(|error| error.to_string()));
-                warn!("Cannot answer a query: {error:?}");
-                let comment = "the index cannot be searched";
-                Err(Refusal { status: status::UNABLE_TO_PROCESS, comment })
-            }
+            Ok(Ok(page)) => return Ok(page),
+            Ok(Err(error)) => warn!("Cannot answer a query: {}", error_chain(&error)),
+            Err(error) => warn!("Cannot answer a query: {}", error_chain(&error)),
         }
+        let comment = "the index cannot be searched";
+        Err(Refusal { status: status::UNABLE_TO_PROCESS, comment })
     }
 
     /// Sends one match; says whether it could be written.

@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use tracing::info;
+use tracing::{debug, info};
 
-use super::association::{Association, Context};
+use super::association::Association;
 use super::command::{Command, element};
 use super::identifier::{Identifier, Refusal};
+use super::negotiation::Context;
 use super::send::{Delivery, Sent, deliver, open_for};
 use super::sop_classes::Service;
 use super::status;
@@ -147,7 +148,7 @@ impl Retrieval<'_> {
     ) -> Result<(), PacsError> {
         tally.count(instance, sent);
         match sent {
-            Sent::Unsendable(error) => info!("An instance is not sent: {error}"),
+            Sent::Unsendable(error) => debug!("An instance is not sent: {error}"),
             Sent::Answered(_) => {}
         }
         match tally.is_over() {

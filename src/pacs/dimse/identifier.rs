@@ -9,8 +9,9 @@ use dicom_dictionary_std::tags;
 use dicom_object::InMemDicomObject;
 use dicom_object::mem::InMemElement;
 
-use super::association::{Association, Context};
+use super::association::Association;
 use super::command::{Command, element};
+use super::negotiation::Context;
 use super::sop_classes::{Root, Service};
 use super::status;
 use crate::archive::{Attribute, Condition, Include, Level, Query};
@@ -374,7 +375,8 @@ mod tests {
     #[test]
     fn levels_need_the_unique_keys_above_them() {
         use tags::{PATIENT_ID, QUERY_RETRIEVE_LEVEL as LEVEL, STUDY_INSTANCE_UID};
-        let rows: [(Root, bool, &[(Tag, &str)], bool); 12] = [
+        type Row<'a> = (Root, bool, &'a [(Tag, &'a str)], bool);
+        let rows: [Row<'_>; 12] = [
             (Root::Study, false, &[(LEVEL, "STUDY")], true),
             (Root::Study, false, &[(LEVEL, "PATIENT")], false),
             (Root::Study, false, &[(LEVEL, "study")], false),

@@ -7,8 +7,9 @@ use dicom_object::FileMetaTableBuilder;
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncWriteExt, BufWriter};
 
-use super::association::{Association, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
+use super::association::Association;
 use super::command::{Command, element};
+use super::negotiation::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
 use super::status;
 use crate::archive::{ArchiveError, Stored};
 use crate::dicom::SopInstanceUid;

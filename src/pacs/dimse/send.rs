@@ -7,8 +7,9 @@ use std::io::{BufWriter, Read, Seek, SeekFrom};
 use dicom_dictionary_std::uids;
 use tokio::io::AsyncSeekExt;
 
-use super::association::{Association, Context};
+use super::association::Association;
 use super::command::{Command, element, field};
+use super::negotiation::Context;
 use super::requestor::{context, encode, open};
 use super::{UNCOMPRESSED, status};
 use crate::archive::{Archive, ArchiveError};

@@ -132,30 +132,24 @@ pub(super) struct Service {
 }
 
 macro_rules! service {
-    ($root:ident $operation:ident $uid:ident $name:literal $is_used:literal) => {
+    ($root:ident $operation:ident $word:literal $uid:ident $is_used:literal) => {
         Service {
             uid: uids::$uid,
             root: Root::$root,
             operation: Operation::$operation,
-            name: concat!($name, " (PS3.4 Annex C)"),
+            name: concat!(stringify!($root), " Root Query/Retrieve Information Model - ", $word),
             is_used: $is_used,
         }
     };
 }
 
 const SERVICES: [Service; 6] = [
-    service!(Patient Find PATIENT_ROOT_QUERY_RETRIEVE_INFORMATION_MODEL_FIND
-        "Patient Root Query/Retrieve - FIND" false),
-    service!(Patient Move PATIENT_ROOT_QUERY_RETRIEVE_INFORMATION_MODEL_MOVE
-        "Patient Root Query/Retrieve - MOVE" false),
-    service!(Patient Get PATIENT_ROOT_QUERY_RETRIEVE_INFORMATION_MODEL_GET
-        "Patient Root Query/Retrieve - GET" false),
-    service!(Study Find STUDY_ROOT_QUERY_RETRIEVE_INFORMATION_MODEL_FIND
-        "Study Root Query/Retrieve - FIND" true),
-    service!(Study Move STUDY_ROOT_QUERY_RETRIEVE_INFORMATION_MODEL_MOVE
-        "Study Root Query/Retrieve - MOVE" true),
-    service!(Study Get STUDY_ROOT_QUERY_RETRIEVE_INFORMATION_MODEL_GET
-        "Study Root Query/Retrieve - GET" true),
+    service!(Patient Find "FIND" PATIENT_ROOT_QUERY_RETRIEVE_INFORMATION_MODEL_FIND false),
+    service!(Patient Move "MOVE" PATIENT_ROOT_QUERY_RETRIEVE_INFORMATION_MODEL_MOVE false),
+    service!(Patient Get "GET" PATIENT_ROOT_QUERY_RETRIEVE_INFORMATION_MODEL_GET false),
+    service!(Study Find "FIND" STUDY_ROOT_QUERY_RETRIEVE_INFORMATION_MODEL_FIND true),
+    service!(Study Move "MOVE" STUDY_ROOT_QUERY_RETRIEVE_INFORMATION_MODEL_MOVE true),
+    service!(Study Get "GET" STUDY_ROOT_QUERY_RETRIEVE_INFORMATION_MODEL_GET true),
 ];
 
 /// The query/retrieve service of an abstract syntax.

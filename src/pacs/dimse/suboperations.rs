@@ -9,15 +9,17 @@ use dicom_object::InMemDicomObject;
 use serde_json::{Map, Value};
 use tracing::warn;
 
-use super::association::{Association, Context};
+use super::association::Association;
 use super::command::{Command, element};
 use super::identifier::Refusal;
+use super::negotiation::Context;
 use super::requestor::encode;
 use super::send::{Sent, is_kept};
 use super::status;
 use crate::archive::{ArchiveError, Query, Scope, json_key};
 use crate::dicom::{SeriesUid, SopInstanceUid, StudyUid};
 use crate::pacs::{Outgoing, PacsError, Shared};
+use crate::telemetry::error_chain;
 use crate::threads::run_blocking;
 
 /// Results of the search in memory at the same time.
@@ -37,19 +39,16 @@ pub(super) async fn instances_of(
 ) -> Result<Vec<Outgoing>, Refusal> {
     let shared = Arc::clone(shared);
     let found = run_blocking(move || list(&shared, query)).await;
-    let comment = "the instances cannot be listed";
-    let refusal = Refusal { status: status::CANNOT_COUNT_MATCHES, comment };
+    let refusal = |comment| Refusal { status: status::CANNOT_COUNT_MATCHES, comment };
     match found {
-        Ok(Ok(Some(instances))) => Ok(instances),
+        Ok(Ok(Some(instances))) => return Ok(instances),
         Ok(Ok(None)) => {
-            Err(Refusal { comment: "more than 200000 instances, ask for less at once", ..refusal })
+            return Err(refusal("more than 200000 instances, ask for less at once"));
         }
-        failed => {
-            let error = failed.map(|failed| failed.err().map(|error| error.to_string()));
-            warn!("Cannot answer a retrieval: {error:?}");
-            Err(refusal)
-        }
+        Ok(Err(error)) => warn!("Cannot answer a retrieval: {}", error_chain(&error)),
+        Err(error) => warn!("Cannot answer a retrieval: {}", error_chain(&error)),
     }
+    Err(refusal("the instances cannot be listed"))
 }
 
 /// None when there are too many.
