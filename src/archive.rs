@@ -24,6 +24,7 @@ mod listeners;
 mod metadata;
 mod metadata_cache;
 mod names;
+mod patients;
 mod read;
 mod search;
 

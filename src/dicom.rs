@@ -50,7 +50,7 @@ pub use attributes::Attributes;
 pub use colour::RgbFrame;
 pub use detached::FramePlaces;
 pub use error::DicomError;
-pub use from_json::{BulkParts, FindBulk, part10_from_json};
+pub use from_json::{BulkParts, FindBulk, data_set_from_json, part10_from_json};
 pub use transcode::{TranscodeError, is_decodable};
 pub use transfer_syntax::{TRANSFER_SYNTAXES, TransferSyntax};
 pub use uid::{SeriesUid, SopInstanceUid, StudyUid};

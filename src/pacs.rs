@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+pub use dimse::{SopClassRoles, sop_class_roles};
 pub use error::PacsError;
 pub use http::client as http_client;
 
@@ -111,6 +112,18 @@ struct Outgoing {
     size_bytes: u64,
 }
 
+impl From<InstanceRecord> for Outgoing {
+    fn from(record: InstanceRecord) -> Self {
+        Self {
+            sop_class_uid: record.sop_class_uid,
+            sop_instance: record.sop_instance,
+            transfer_syntax_uid: record.transfer_syntax_uid,
+            path: record.path,
+            size_bytes: record.size_bytes,
+        }
+    }
+}
+
 /// A configured node.
 #[derive(Clone, Copy)]
 enum Node<'a> {
@@ -129,6 +142,8 @@ pub struct NodeSummary {
     pub fetch: bool,
     /// Whether it may store here over DIMSE.
     pub may_send: bool,
+    /// Whether it may search and retrieve what is stored here over DIMSE.
+    pub may_query: bool,
 }
 
 /// What a fetch brought.
@@ -258,9 +273,7 @@ impl Pacs {
     pub fn send(&self, node: &str, scopes: &[Scope]) -> Result<(), PacsError> {
         let mut outgoing = Vec::new();
         for scope in scopes {
-            for record in self.shared.archive.instances(scope)? {
-                outgoing.push(self.shared.outgoing(scope, record)?);
-            }
+            outgoing.extend(self.shared.archive.instances(scope)?.into_iter().map(Outgoing::from));
         }
         let (shared, name) = (Arc::clone(&self.shared), node.to_owned());
         self.wait(async move {
@@ -312,11 +325,12 @@ impl<'a> Node<'a> {
     }
 
     fn summary(self) -> NodeSummary {
-        let (protocol, may_send) = match self {
-            Self::Dicomweb(_) => ("dicomweb", false),
-            Self::Dimse(node) => ("dimse", node.may_send),
+        let (protocol, may_send, may_query) = match self {
+            Self::Dicomweb(_) => ("dicomweb", false, false),
+            Self::Dimse(node) => ("dimse", node.may_send, node.may_query),
         };
-        NodeSummary { name: self.name().to_owned(), protocol, fetch: self.is_source(), may_send }
+        let (name, fetch) = (self.name().to_owned(), self.is_source());
+        NodeSummary { name, protocol, fetch, may_send, may_query }
     }
 }
 
@@ -440,25 +454,6 @@ impl Shared {
         }
     }
 
-    fn outgoing(&self, scope: &Scope, record: InstanceRecord) -> Result<Outgoing, PacsError> {
-        let instance = Scope::instance(
-            scope.study.clone(),
-            record.series.clone(),
-            record.sop_instance.clone(),
-        );
-        let sop_class_uid = match sop_class_in(&record.path) {
-            Some(uid) => uid,
-            None => self.archive.load_instance(&instance)?.identity().sop_class_uid.clone(),
-        };
-        Ok(Outgoing {
-            sop_class_uid,
-            sop_instance: record.sop_instance,
-            transfer_syntax_uid: record.transfer_syntax_uid,
-            path: record.path,
-            size_bytes: record.size_bytes,
-        })
-    }
-
     /// Whether a retrieval of ours waits for a node, which may then store here.
     fn awaits(&self, node: &str) -> bool {
         let awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
@@ -503,14 +498,6 @@ fn data_set_start(head: &[u8]) -> Option<u64> {
     let is_group_length = head.get(128..140)? == b"DICM\x02\0\0\0UL\x04\0";
     let length = u32::from_le_bytes(head.get(140..144)?.try_into().ok()?);
     is_group_length.then_some(144 + u64::from(length))
-}
-
-/// Media Storage SOP Class UID (0002,0002) of a file, without reading all of it.
-fn sop_class_in(path: &std::path::Path) -> Option<String> {
-    let mut head = Vec::new();
-    File::open(path).ok()?.take(4096).read_to_end(&mut head).ok()?;
-    // The meta information starts behind preamble and prefix, and is explicit.
-    dimse::early_text(head.get(132..)?, [0x0002, 0x0002], true).filter(|uid| !uid.is_empty())
 }
 
 /// Whether an upload that the archive refused as a conflict has the data set that is stored, byte

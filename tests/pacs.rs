@@ -5,6 +5,9 @@ mod hostile;
 mod killed;
 mod orthanc;
 mod peers;
+mod queries;
+mod retrievals;
+mod scu;
 mod standing;
 mod two_servers;
 
@@ -21,6 +24,7 @@ fn dimse(name: &str, ae_title: &str, port: u16) -> DimseNode {
         host: "127.0.0.1".into(),
         port,
         may_send: true,
+        may_query: false,
         fetch: true,
         retrieve: Retrieve::Move,
     }

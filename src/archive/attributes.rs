@@ -180,7 +180,7 @@ impl Attribute {
     }
 
     /// The tag of the top-level element that holds it.
-    fn top_tag(&self) -> Tag {
+    pub(super) fn top_tag(&self) -> Tag {
         self.within.map_or(self.tag, |(_, tag)| tag)
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use sha2::{Digest, Sha256};
 
-use super::{Archive, ArchiveError, Query, index, io_error, metadata, search};
+use super::{Archive, ArchiveError, Query, index, io_error, metadata, patients, search};
 use crate::dicom::{Instance, SeriesUid, SopInstanceUid, StudyUid};
 
 /// A study, one of its series, or one of their instances.
@@ -70,6 +70,8 @@ pub struct InstanceRecord {
     pub series: SeriesUid,
     /// Its own UID.
     pub sop_instance: SopInstanceUid,
+    /// Its SOP class.
+    pub sop_class_uid: String,
     /// Its transfer syntax.
     pub transfer_syntax_uid: String,
     /// Its size.
@@ -124,6 +126,16 @@ impl Archive {
         Ok(self.0.index.read(|connection| search::search(connection, query))?)
     }
 
+    /// Searches for patients: a query for studies, answered by one result per Patient ID and
+    /// issuer, with the attributes of the patient as the newest study has them and the counts of
+    /// PS3.4 Table C.6-1. Studies without Patient ID have no patient.
+    ///
+    /// # Errors
+    /// When the index fails.
+    pub fn patients(&self, query: &Query) -> Result<Vec<Map<String, Value>>, ArchiveError> {
+        Ok(self.0.index.read(|connection| patients::search(connection, query))?)
+    }
+
     /// Whether anything of a study is stored.
     ///
     /// # Errors
@@ -143,8 +155,8 @@ impl Archive {
     pub fn instances(&self, scope: &Scope) -> Result<Vec<InstanceRecord>, ArchiveError> {
         let (clause, values) = scope.filter();
         let sql = format!(
-            "SELECT SeriesInstanceUID, SOPInstanceUID, transfer_syntax_uid, size_bytes, sha256 \
-             FROM instance WHERE {clause} {ORDER}"
+            "SELECT SeriesInstanceUID, SOPInstanceUID, coalesce(SOPClassUID, ''), \
+             transfer_syntax_uid, size_bytes, sha256 FROM instance WHERE {clause} {ORDER}"
         );
         let rows = self.0.index.read(|connection| {
             connection
@@ -156,15 +168,16 @@ impl Archive {
                         row.get(2)?,
                         row.get(3)?,
                         row.get(4)?,
+                        row.get(5)?,
                     ))
                 })?
-                .collect::<rusqlite::Result<Vec<(String, String, String, i64, [u8; 32])>>>()
+                .collect::<rusqlite::Result<Vec<(String, String, String, String, i64, [u8; 32])>>>()
         })?;
         if rows.is_empty() {
             return Err(scope.unknown());
         }
         rows.into_iter()
-            .map(|(series, sop_instance, transfer_syntax_uid, size, sha256)| {
+            .map(|(series, sop_instance, sop_class_uid, transfer_syntax_uid, size, sha256)| {
                 let series = SeriesUid::parse(&series)?;
                 let sop_instance = SopInstanceUid::parse(&sop_instance)?;
                 let path = self.0.files.path(&scope.study, &series, &sop_instance);
@@ -172,6 +185,7 @@ impl Archive {
                 Ok(InstanceRecord {
                     series,
                     sop_instance,
+                    sop_class_uid,
                     transfer_syntax_uid,
                     size_bytes,
                     path,

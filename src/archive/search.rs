@@ -68,13 +68,13 @@ pub enum Condition {
 
 /// SQL text and its values, grown together.
 #[derive(Default)]
-struct Sql {
-    text: String,
-    values: Vec<SqlValue>,
+pub(super) struct Sql {
+    pub(super) text: String,
+    pub(super) values: Vec<SqlValue>,
 }
 
 impl Sql {
-    fn and(&mut self, clause: &str, values: impl IntoIterator<Item = String>) {
+    pub(super) fn and(&mut self, clause: &str, values: impl IntoIterator<Item = String>) {
         self.text.push_str(if self.text.is_empty() { " WHERE " } else { " AND " });
         self.text.push_str(clause);
         self.values.extend(values.into_iter().map(SqlValue::from));
@@ -115,7 +115,7 @@ pub(super) fn count(connection: &Connection, query: &Query) -> rusqlite::Result<
     Ok(count.unsigned_abs())
 }
 
-fn filter(query: &Query) -> Sql {
+pub(super) fn filter(query: &Query) -> Sql {
     let mut filter = Sql::default();
     let table = query.level.table();
     if let Some(study) = &query.study {
@@ -240,7 +240,11 @@ fn row_json(row: &rusqlite::Row<'_>, query: &Query) -> rusqlite::Result<Map<Stri
 }
 
 /// Adds what was asked for and is not told already.
-fn include(result: &mut Map<String, Value>, metadata: Map<String, Value>, query: &Query) {
+pub(super) fn include(
+    result: &mut Map<String, Value>,
+    metadata: Map<String, Value>,
+    query: &Query,
+) {
     let wanted = |key: &str| match &query.include {
         Include::Indexed => false,
         Include::Tags(tags) => tags.iter().any(|tag| json_key(*tag) == key),
@@ -250,6 +254,16 @@ fn include(result: &mut Map<String, Value>, metadata: Map<String, Value>, query:
         if !result.contains_key(&key) && value.get("BulkDataURI").is_none() && wanted(&key) {
             result.insert(key, value);
         }
+    }
+}
+
+impl Level {
+    /// Whether an attribute describes what is at this level or above it, so that one instance
+    /// tells it for all.
+    pub fn tells(self, tag: Tag) -> bool {
+        let mut indexed = Attribute::all();
+        indexed.any(|attribute| attribute.top_tag() == tag && attribute.level <= self)
+            || belongs(&json_key(tag), self)
     }
 }
 
@@ -275,11 +289,11 @@ fn belongs(key: &str, level: Level) -> bool {
     }
 }
 
-fn parsed(text: String) -> Map<String, Value> {
+pub(super) fn parsed(text: String) -> Map<String, Value> {
     serde_json::from_str(&text).unwrap_or_default()
 }
 
-fn put(map: &mut Map<String, Value>, tag: dicom_core::Tag, vr: &str, values: Value) {
+pub(super) fn put(map: &mut Map<String, Value>, tag: dicom_core::Tag, vr: &str, values: Value) {
     map.insert(json_key(tag), json!({ "vr": vr, "Value": values }));
 }
 

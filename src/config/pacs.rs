@@ -81,6 +81,9 @@ pub struct DimseNode {
     /// Whether it may store instances here.
     #[serde(default)]
     pub may_send: bool,
+    /// Whether it may search and retrieve what is stored here (C-FIND, C-MOVE, C-GET).
+    #[serde(default)]
+    pub may_query: bool,
     /// Whether studies are looked for there when an order names no source.
     #[serde(default = "yes")]
     pub fetch: bool,

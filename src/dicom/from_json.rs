@@ -15,6 +15,7 @@ use super::{Attributes, DicomError, DicomLimits, PIXEL_DATA};
 
 const TRANSFER_SYNTAX: &str = "00020010";
 const AVAILABLE_TRANSFER_SYNTAX: Tag = Tag(0x0008, 0x3002);
+const AVAILABLE_TRANSFER_SYNTAX_KEY: &str = "00083002";
 const SPECIFIC_CHARACTER_SET: Tag = Tag(0x0008, 0x0005);
 /// Longest DS (PS3.5 §6.2).
 const DECIMAL_LENGTH_MAX: usize = 16;
@@ -72,6 +73,27 @@ pub fn part10_from_json(
         .write_all(&mut bytes)
         .map_err(|_| DicomError::NotDicom("its values cannot be written".to_owned()))?;
     Ok(bytes)
+}
+
+/// Builds a data set that is no file, such as a query's answer; bulk data are left empty.
+///
+/// # Errors
+/// As [`part10_from_json`].
+pub fn data_set_from_json(
+    data_set: &Map<String, Value>,
+    limits: &DicomLimits,
+) -> Result<InMemDicomObject, DicomError> {
+    let mut reader = Reader {
+        find_bulk: &mut |_| Some(BulkParts::default()),
+        limits,
+        elements_left: limits.element_count_max,
+        transfer_syntax_uid: None,
+    };
+    let mut object = reader.data_set(data_set, 0)?;
+    if let Some(element) = data_set.get(AVAILABLE_TRANSFER_SYNTAX_KEY) {
+        object.put(reader.element(AVAILABLE_TRANSFER_SYNTAX, element, 0)?);
+    }
+    Ok(object)
 }
 
 fn is_ascii(data_set: &Map<String, Value>) -> bool {

@@ -2,19 +2,25 @@
 //! provider.
 
 mod acceptor;
+mod answer;
 mod association;
 mod command;
+mod find;
+mod give;
+mod identifier;
+mod negotiation;
 mod receive;
 mod requestor;
 mod retrieve;
 mod send;
 mod sop_classes;
+mod suboperations;
 
 pub(super) use acceptor::listen;
-pub(super) use receive::early_text;
 pub(super) use requestor::{echo, series_of};
 pub(super) use retrieve::retrieve;
 pub(super) use send::send;
+pub use sop_classes::{SopClassRoles, sop_class_roles};
 
 use dicom_dictionary_std::uids;
 
@@ -29,6 +35,16 @@ mod status {
     pub(super) const DOES_NOT_MATCH_SOP_CLASS: u16 = 0xA900;
     pub(super) const CANNOT_UNDERSTAND: u16 = 0xC000;
     pub(super) const MISSING_ATTRIBUTE: u16 = 0x0120;
+    /// Query/retrieve (PS3.4 Tables C.4-1 to C.4-3).
+    pub(super) const PENDING: u16 = 0xFF00;
+    /// Some optional keys were not matched.
+    pub(super) const PENDING_WITHOUT_SOME_KEYS: u16 = 0xFF01;
+    pub(super) const CANCELLED: u16 = 0xFE00;
+    pub(super) const CANNOT_COUNT_MATCHES: u16 = 0xA701;
+    pub(super) const CANNOT_PERFORM_SUBOPERATIONS: u16 = 0xA702;
+    pub(super) const MOVE_DESTINATION_UNKNOWN: u16 = 0xA801;
+    pub(super) const SOME_SUBOPERATIONS_FAILED: u16 = 0xB000;
+    pub(super) const UNABLE_TO_PROCESS: u16 = 0xC001;
 
     /// More responses follow.
     pub(super) fn is_pending(status: u16) -> bool {
@@ -40,6 +56,10 @@ mod status {
         matches!(status, 0x0000 | 0x0001 | 0x0107 | 0x0116 | 0xB000..=0xBFFF)
     }
 }
+
+/// Transfer syntaxes of identifiers, and those that every instance can be had in whose pixels can
+/// be decoded; best first.
+const UNCOMPRESSED: [&str; 2] = [uids::EXPLICIT_VR_LITTLE_ENDIAN, uids::IMPLICIT_VR_LITTLE_ENDIAN];
 
 /// Transfer syntaxes we take, which are those the `dicom` room reads.
 const TRANSFER_SYNTAXES: &[&str] = &[

@@ -1,7 +1,7 @@
 //! Why another node could not be used.
 
 use crate::archive::ArchiveError;
-use crate::dicom::DicomError;
+use crate::dicom::{DicomError, TranscodeError};
 use crate::error::{ErrorKind, Kind};
 use crate::threads::{LaneError, Stopped};
 
@@ -166,6 +166,15 @@ pub enum PacsError {
         #[source]
         source: DicomError,
     },
+    /// An instance cannot be converted for a node.
+    #[error("an instance cannot be written in a transfer syntax that node {node} takes")]
+    Transcode {
+        /// The node.
+        node: String,
+        /// Why not.
+        #[source]
+        source: TranscodeError,
+    },
     /// Work of ours failed.
     #[error(transparent)]
     Lane(#[from] LaneError),
@@ -207,6 +216,7 @@ impl PacsError {
             | Self::Certificates { .. }
             | Self::Listen { .. }
             | Self::Dicom { .. }
+            | Self::Transcode { .. }
             | Self::Stopped(_) => false,
         }
     }
@@ -234,6 +244,7 @@ impl Kind for PacsError {
             Self::Certificates { .. } => ErrorKind::Invalid,
             Self::Archive(error) => error.kind(),
             Self::Dicom { source, .. } => source.kind(),
+            Self::Transcode { .. } => ErrorKind::Unsupported,
             Self::Lane(error) => error.kind(),
             Self::Stopped(_) => ErrorKind::Cancelled,
         }

@@ -1,4 +1,4 @@
-//! dcmtk: storescu, echoscu, storescp.
+//! dcmtk: storescu, echoscu, storescp, findscu, movescu, getscu.
 
 use std::process::Command;
 
@@ -147,5 +147,141 @@ async fn storescp_receives_what_we_send() {
         let expected: Vec<i32> = slice.pixels().into_iter().map(i32::from).collect();
         assert_eq!(frame.values, expected);
         std::fs::remove_file(path).unwrap();
+    }
+}
+
+/// A server with two studies, and a node that may query it.
+async fn archive(move_port: u16) -> (Server, Vec<Slice>) {
+    let server = server(|config| {
+        config.pacs.dimse = vec![super::queries::reader("reader", "READER", move_port)];
+    })
+    .await;
+    let mut slices: Vec<Slice> = (1..=3).map(|number| Slice::new(703, number)).collect();
+    slices.extend((1..=2).map(|number| Slice::new(704, number)));
+    for slice in &slices {
+        server.app.archive.store(&slice.bytes()).unwrap();
+    }
+    (server, slices)
+}
+
+fn keys<'a>(all: &[&'a str]) -> Vec<&'a str> {
+    all.iter().flat_map(|key| ["-k", key]).collect()
+}
+
+#[tokio::test]
+async fn findscu_finds_at_every_level() {
+    if !installed(&["findscu"]) {
+        return;
+    }
+    let (server, slices) = archive(104).await;
+    let study = format!("StudyInstanceUID={}", slices[0].study);
+    let series = format!("SeriesInstanceUID={}", slices[0].series);
+    let patient = format!("PatientID={}", crate::support::studies::PATIENT_ID);
+    let rows: [(&str, Vec<&str>, usize); 7] = [
+        ("-S", vec!["QueryRetrieveLevel=STUDY", "StudyInstanceUID", "PatientName"], 2),
+        ("-S", vec!["QueryRetrieveLevel=STUDY", "PatientName=Nobody*"], 0),
+        ("-S", vec!["QueryRetrieveLevel=SERIES", &study, "SeriesInstanceUID", "Modality"], 1),
+        ("-S", vec!["QueryRetrieveLevel=IMAGE", &study, &series, "SOPInstanceUID"], 3),
+        ("-P", vec!["QueryRetrieveLevel=PATIENT", "PatientID", "PatientName"], 1),
+        ("-P", vec!["QueryRetrieveLevel=STUDY", &patient, "StudyInstanceUID"], 2),
+        ("-P", vec!["QueryRetrieveLevel=IMAGE", &patient, &study, &series], 3),
+    ];
+    for (root, asked, expected) in rows {
+        let more = [vec![root], keys(&asked)].concat();
+        let found = run("findscu", &call(port(&server), "READER", "SEER", &more)).await;
+        let said = text(&found);
+        assert!(found.status.success(), "{asked:?}: {said}");
+        assert_eq!(said.matches("Find Response: ").count(), expected, "{asked:?}: {said}");
+        assert!(said.contains("Received Final Find Response (Success)"), "{asked:?}: {said}");
+    }
+    let more = [vec!["-S"], keys(&["QueryRetrieveLevel=SERIES"])].concat();
+    let refused = run("findscu", &call(port(&server), "READER", "SEER", &more)).await;
+    let said = text(&refused);
+    assert!(said.contains("DataSetDoesNotMatchSOPClass"), "{said}");
+    let more = [vec!["-S", "--cancel", "1"], keys(&["QueryRetrieveLevel=STUDY"])].concat();
+    let cancelled = run("findscu", &call(port(&server), "READER", "SEER", &more)).await;
+    assert!(cancelled.status.success(), "{}", text(&cancelled));
+}
+
+/// The SOP instances in a folder, with their pixels.
+fn received(folder: &std::path::Path) -> Vec<(String, Vec<i32>)> {
+    let files = std::fs::read_dir(folder).unwrap();
+    let mut found: Vec<_> = files
+        .map(|file| {
+            let bytes = std::fs::read(file.unwrap().path()).unwrap();
+            let (instance, _) = seer::dicom::Instance::parse(&bytes, &Default::default()).unwrap();
+            let uid = instance.identity().sop_instance.to_string();
+            (uid, instance.decode_frame(1).unwrap().values)
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+fn expected(slices: &[Slice]) -> Vec<(String, Vec<i32>)> {
+    let pixels = |slice: &Slice| slice.pixels().into_iter().map(i32::from).collect();
+    let mut expected: Vec<_> =
+        slices.iter().map(|slice| (slice.sop_instance(), pixels(slice))).collect();
+    expected.sort();
+    expected
+}
+
+#[tokio::test]
+async fn movescu_moves_to_itself_and_to_storescp() {
+    if !installed(&["movescu", "storescp"]) {
+        return;
+    }
+    let to = free_port();
+    let (server, slices) = archive(to).await;
+    let study = format!("StudyInstanceUID={}", slices[0].study);
+    let asked = keys(&["QueryRetrieveLevel=STUDY", &study]);
+    // movescu's own receiver listens only while it runs.
+    let folder = tempfile::tempdir().unwrap();
+    let (own, into) = (to.to_string(), folder.path().to_str().unwrap().to_owned());
+    let more = [vec!["-S", "-aem", "READER", "+P", &own, "-od", &into], asked.clone()].concat();
+    let moved = run("movescu", &call(port(&server), "READER", "SEER", &more)).await;
+    assert!(moved.status.success(), "{}", text(&moved));
+    assert_eq!(received(folder.path()), expected(&slices[..3]));
+
+    let folder = tempfile::tempdir().unwrap();
+    let _scp = Running::start(
+        Command::new("storescp")
+            .args(["-aet", "READER", "-od"])
+            .arg(folder.path())
+            .arg(to.to_string()),
+    );
+    listens(to).await;
+    let more = [vec!["-S", "-aem", "READER"], asked.clone()].concat();
+    let moved = run("movescu", &call(port(&server), "READER", "SEER", &more)).await;
+    assert!(moved.status.success(), "{}", text(&moved));
+    assert_eq!(received(folder.path()), expected(&slices[..3]));
+    let more = [vec!["-S", "-aem", "NOBODY"], asked].concat();
+    let refused = run("movescu", &call(port(&server), "READER", "SEER", &more)).await;
+    assert!(text(&refused).contains("MoveDestinationUnknown"), "{}", text(&refused));
+}
+
+#[tokio::test]
+async fn getscu_gets_studies_and_images() {
+    if !installed(&["getscu"]) {
+        return;
+    }
+    let (server, slices) = archive(104).await;
+    let study = format!("StudyInstanceUID={}", slices[0].study);
+    let series = format!("SeriesInstanceUID={}", slices[0].series);
+    let image = format!("SOPInstanceUID={}", slices[1].sop_instance());
+    let rows: [(Vec<&str>, &[Slice]); 2] = [
+        (vec!["QueryRetrieveLevel=STUDY", &study], &slices[..3]),
+        (vec!["QueryRetrieveLevel=IMAGE", &study, &series, &image], &slices[1..2]),
+    ];
+    // Its default, Implicit VR Little Endian only, and JPEG with the uncompressed ones.
+    for (options, (asked, wanted)) in
+        [&[][..], &["+xi"], &["+xs"]].iter().cycle().zip(rows.iter().cycle().take(6))
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let into = folder.path().to_str().unwrap().to_owned();
+        let more = [&["-S", "-od", &into][..], options, &keys(asked)].concat();
+        let got = run("getscu", &call(port(&server), "READER", "SEER", &more)).await;
+        assert!(got.status.success(), "{options:?}: {}", text(&got));
+        assert_eq!(received(folder.path()), expected(wanted), "{options:?} {asked:?}");
     }
 }

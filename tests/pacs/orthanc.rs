@@ -16,7 +16,9 @@ async fn pair(change: impl FnOnce(&mut Config)) -> (Server, Orthanc) {
     let server = server(|config| {
         let mut get = dimse("get", "ORTHANC", dicom);
         get.retrieve = Retrieve::Get;
-        config.pacs.dimse = vec![dimse("move", "ORTHANC", dicom), get];
+        let mut both = dimse("move", "ORTHANC", dicom);
+        both.may_query = true;
+        config.pacs.dimse = vec![both, get];
         config.pacs.dicomweb = vec![dicomweb("web", &format!("http://127.0.0.1:{http}/dicom-web"))];
         change(config);
     })
@@ -146,4 +148,44 @@ async fn orthanc_and_dcmtk_send_over_dimse() {
     let done = run("movescu", &arguments(&["-aem", "SEER"])).await;
     assert!(done.status.success(), "{}", text(&done));
     assert_eq!(count(&server, &moved[0].study).await, 3);
+}
+
+#[tokio::test]
+async fn orthanc_queries_and_retrieves_over_dimse() {
+    if !Orthanc::installed() {
+        return;
+    }
+    let (server, orthanc) = pair(|_| {}).await;
+    let kept = slices(790);
+    for slice in kept.iter().chain(&slices(791)) {
+        server.app.archive.store(&slice.bytes()).unwrap();
+    }
+    let query = |level: &str, keys: serde_json::Value| json!({ "Level": level, "Query": keys });
+    let rows = [
+        (query("Patient", json!({ "PatientID": "PID-*" })), 1),
+        (query("Study", json!({ "StudyDate": "20240101-20241231" })), 2),
+        (query("Study", json!({ "PatientName": "*recog*" })), 2),
+        (query("Series", json!({ "StudyInstanceUID": kept[0].study })), 1),
+        (
+            query(
+                "Instance",
+                json!({ "StudyInstanceUID": kept[0].study, "SeriesInstanceUID": kept[0].series }),
+            ),
+            3,
+        ),
+        (query("Study", json!({ "StudyInstanceUID": kept[0].study })), 1),
+    ];
+    for (body, expected) in rows {
+        let asked = orthanc.post("/modalities/seer/query", body.clone()).await;
+        let answers = format!("{}/answers", asked["Path"].as_str().unwrap());
+        let found = orthanc.get(&answers).await;
+        assert_eq!(found.as_array().map(Vec::len), Some(expected), "{body}: {found}");
+        if body["Query"]["StudyInstanceUID"].is_string() && body["Level"] == "Study" {
+            let content = orthanc.get(&format!("{answers}/0/content?simplify")).await;
+            assert_eq!(content["StudyInstanceUID"], json!(kept[0].study), "{content}");
+            let retrieve = format!("{}/retrieve", asked["Path"].as_str().unwrap());
+            orthanc.post(&retrieve, json!({ "TargetAet": "ORTHANC", "Synchronous": true })).await;
+            assert_eq!(orthanc.count(&kept[0].study).await, 3);
+        }
+    }
 }

@@ -7,6 +7,7 @@ use super::resource::{ROOT, Resource};
 use super::stow_response;
 use crate::archive::{Attribute, Level};
 use crate::dicom::{TRANSFER_SYNTAXES, is_decodable};
+use crate::pacs::{SopClassRoles, sop_class_roles};
 
 /// What became of the files of pydicom; written by a test that reads them.
 const FILES: &str = include_str!("../../../static/conformance-files.md");
@@ -19,6 +20,7 @@ pub fn statement() -> String {
     transfer_syntaxes(&mut text);
     text.push_str(BEHAVIOUR);
     reasons(&mut text);
+    associations(&mut text);
     text.push_str(FILES);
     text
 }
@@ -28,6 +30,8 @@ const INTRODUCTION: &str = "# DICOM conformance statement\n\
     This page is generated from the tables that the code works by (`seer conformance`).\n\
     SEER is a DICOMweb origin server (PS3.18) for any storage SOP class, with an order service for \
     segmentations beside it.\n\
+    Where `pacs.bind` is set, it is a storage and query/retrieve provider for configured nodes as well \
+    (PS3.4 Annexes B and C).\n\
     It is for research use.\n\n";
 
 fn resources(text: &mut String, resources: &[Resource]) {
@@ -123,6 +127,41 @@ const BEHAVIOUR: &str = "## Behaviour\n\n\
     after `storage.retention_days` when that is set.\n\
     - Not done: annotations in rendered pictures, ICC profiles, presentation states, palettes in \
     segments, colour JPEG-LS, storing of XML.\n\n";
+
+fn associations(text: &mut String) {
+    text.push_str(
+        "## Associations\n\n\
+         Any other storage SOP class, private ones included, is taken, and sent to who retrieves it.\n\n\
+         | SOP class | name | user (SCU) | provider (SCP) |\n|---|---|---|---|\n",
+    );
+    let yes = |does| if does { "yes" } else { "no" };
+    for SopClassRoles { uid, name, is_user, is_provider } in sop_class_roles() {
+        let _ = writeln!(text, "| {uid} | {name} | {} | {} |", yes(is_user), yes(is_provider));
+    }
+    text.push_str(ASSOCIATIONS);
+}
+
+const ASSOCIATIONS: &str = "\n\
+    - Only nodes of `pacs.dimse` are let in, by calling title and address, under our own called title; \
+    `may_send` lets one store, `may_query` lets one search and retrieve. Titles and addresses are \
+    no authentication.\n\
+    - Queries and retrievals (PS3.4 Annex C): levels PATIENT (patient root), STUDY, SERIES and IMAGE. \
+    They are hierarchical; relational queries and retrievals, and fuzzy matching of names, by extended \
+    negotiation. Combined matching of dates and times and adjustment of time zones are not offered. \
+    Identifiers travel in Explicit or Implicit VR Little Endian, and have 1 MiB at most.\n\
+    - Keys are the attributes above, matched as above. Every other attribute of the level or a level above \
+    is told when asked for, from one instance; where it has a value, it is not matched and the status \
+    is FF01. Patients are told by the newest of their studies; studies without Patient ID have none.\n\
+    - Answers are in the character set of the query where that has their letters, else in ISO_IR 192. \
+    Retrieve AE Title is always told.\n\
+    - A query of more than 100000 matches ends with A700, a retrieval of more than 200000 instances is refused \
+    with A701. Counts of sub-operations stop at 65535, and 1000 failed UIDs are listed at most.\n\
+    - C-MOVE goes to nodes of `pacs.dimse`, by title; A801 to any other title. C-GET needs role selection. Instances \
+    are sent in the transfer syntax they are stored in where the receiver takes it, else uncompressed. \
+    Of the transfer syntaxes of one context proposed for C-GET, an uncompressed one is chosen; who wants \
+    compressed instances proposes a context for each.\n\
+    - C-CANCEL ends queries between matches and retrievals between instances, with FE00. All failed is A702, \
+    some failed or with warnings B000.\n\n";
 
 fn reasons(text: &mut String) {
     text.push_str("## Failure reasons of Store\n\n| reason | meaning |\n|---|---|\n");

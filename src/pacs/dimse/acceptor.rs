@@ -1,4 +1,5 @@
-//! Associations that other nodes open: C-ECHO and C-STORE provider.
+//! Associations that other nodes open: who is let in, and to what. C-ECHO and C-STORE provider;
+//! queries and retrievals are passed on.
 //!
 //! DIMSE has neither keys nor encryption. Only configured nodes are let in, told by their title
 //! and the address they come from.
@@ -11,16 +12,21 @@ use dicom_ul::pdu::{
     AssociationRJ, AssociationRJResult, AssociationRJServiceProviderPresentationReason,
     AssociationRJServiceUserReason, AssociationRJSource, AssociationRQ,
     PresentationContextProposed, PresentationContextResult, PresentationContextResultReason,
+    RequestorRoles, UserVariableItem,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tracing::{Instrument, info, info_span, warn};
 
-use super::association::{Association, Limits, Verdict, plain_uid};
+use super::association::{Association, Limits};
 use super::command::{Command, element, field};
+use super::find::find;
+use super::give::Retrieval;
+use super::identifier::granted_extension;
+use super::negotiation::{Context, Verdict, plain_uid};
 use super::receive::{drain, receive};
-use super::sop_classes::is_storage;
-use super::{TRANSFER_SYNTAXES, status};
+use super::sop_classes::{Operation, Service, is_storage, service};
+use super::{TRANSFER_SYNTAXES, UNCOMPRESSED, status};
 use crate::config::DimseNode;
 use crate::pacs::{Arrival, PacsError, Shared};
 use crate::threads::run_blocking;
@@ -90,9 +96,8 @@ async fn decide(
     for node in titled {
         if is_at(node, peer).await {
             let may_store = node.may_send || shared.awaits(&node.name);
-            let contexts = request.presentation_contexts.iter();
-            let contexts = contexts.map(|context| answer_context(context, may_store)).collect();
-            return Ok(Verdict { node: node.name.clone(), contexts });
+            let rights = Rights { may_store, may_query: node.may_query };
+            return Ok(rights.answer(&node.name, request));
         }
     }
     Err(refusal(Reason::CallingAETitleNotRecognized))
@@ -105,30 +110,78 @@ async fn is_at(node: &DimseNode, peer: SocketAddr) -> bool {
     addresses.is_ok_and(|mut known| known.any(|address| address.ip().to_canonical() == from))
 }
 
-fn answer_context(
-    proposed: &PresentationContextProposed,
+/// What a node may do.
+#[derive(Clone, Copy)]
+struct Rights {
     may_store: bool,
-) -> PresentationContextResult {
-    use PresentationContextResultReason as Reason;
-    let result = |reason, transfer_syntax: &str| PresentationContextResult {
-        id: proposed.id,
-        reason,
-        transfer_syntax: transfer_syntax.to_owned(),
-    };
-    let abstract_syntax = plain_uid(&proposed.abstract_syntax);
-    let is_echo = abstract_syntax == uids::VERIFICATION;
-    if !is_echo && !is_storage(&abstract_syntax) {
-        return result(Reason::AbstractSyntaxNotSupported, uids::IMPLICIT_VR_LITTLE_ENDIAN);
+    may_query: bool,
+}
+
+impl Rights {
+    fn answer(self, node: &str, request: &AssociationRQ) -> Verdict {
+        let roles: Vec<(String, RequestorRoles)> =
+            request.user_variables.iter().filter_map(|item| self.granted_roles(item)).collect();
+        let contexts = request.presentation_contexts.iter();
+        let contexts = contexts.map(|context| self.answer_context(context, &roles)).collect();
+        let extensions = request.user_variables.iter().filter_map(|item| match item {
+            UserVariableItem::SopClassExtendedNegotiationSubItem(uid, asked) => {
+                let uid = plain_uid(uid);
+                let service = service(&uid).filter(|_| self.may_query)?;
+                Some((uid, granted_extension(service, asked)))
+            }
+            _ => None,
+        });
+        let extensions = extensions.collect();
+        Verdict { node: node.to_owned(), contexts, roles, extensions }
     }
-    if !is_echo && !may_store {
-        return result(Reason::UserRejection, uids::IMPLICIT_VR_LITTLE_ENDIAN);
+
+    /// Who retrieves takes instances on its own association (PS3.4 §C.5.3).
+    fn granted_roles(self, item: &UserVariableItem) -> Option<(String, RequestorRoles)> {
+        let UserVariableItem::ScuScpRoleSelectionSubItem(uid, asked) = item else { return None };
+        let uid = plain_uid(uid);
+        let granted =
+            RequestorRoles { scu: asked.scu && self.may_store, scp: asked.scp && self.may_query };
+        is_storage(&uid).then_some((uid, granted))
     }
-    // The sender's order is its preference: what it names first, it need not convert.
-    let mut known = proposed.transfer_syntaxes.iter().map(|uid| plain_uid(uid));
-    let chosen = known.find(|uid| TRANSFER_SYNTAXES.contains(&uid.as_str()));
-    match chosen {
-        Some(uid) => result(Reason::Acceptance, &uid),
-        None => result(Reason::TransferSyntaxesNotSupported, uids::IMPLICIT_VR_LITTLE_ENDIAN),
+
+    fn answer_context(
+        self,
+        proposed: &PresentationContextProposed,
+        roles: &[(String, RequestorRoles)],
+    ) -> PresentationContextResult {
+        use PresentationContextResultReason as Reason;
+        let result = |reason, transfer_syntax: &str| PresentationContextResult {
+            id: proposed.id,
+            reason,
+            transfer_syntax: transfer_syntax.to_owned(),
+        };
+        let refused = |reason| result(reason, uids::IMPLICIT_VR_LITTLE_ENDIAN);
+        let uid = plain_uid(&proposed.abstract_syntax);
+        let granted = roles.iter().find(|(class, _)| *class == uid).map(|(_, roles)| roles);
+        let (is_allowed, takes_instances) = match (&*uid, granted) {
+            (uids::VERIFICATION, _) => (true, false),
+            (uid, _) if service(uid).is_some() => (self.may_query, true),
+            (uid, _) if !is_storage(uid) => return refused(Reason::AbstractSyntaxNotSupported),
+            (_, Some(roles)) => (roles.scu || roles.scp, roles.scp),
+            (_, None) => (self.may_store, false),
+        };
+        if !is_allowed {
+            return refused(Reason::UserRejection);
+        }
+        // The sender's order is its preference: what it names first, it need not convert. What we
+        // send may be stored in any transfer syntax, and can be had uncompressed.
+        let mut known = proposed.transfer_syntaxes.iter().map(|uid| plain_uid(uid));
+        let plain = takes_instances
+            .then(|| known.clone().find(|uid| UNCOMPRESSED.contains(&uid.as_str())))
+            .flatten();
+        let is_identifier = service(&uid).is_some();
+        let chosen = plain.or_else(|| {
+            known.find(|uid| !is_identifier && TRANSFER_SYNTAXES.contains(&uid.as_str()))
+        });
+        match chosen {
+            Some(uid) => result(Reason::Acceptance, &uid),
+            None => refused(Reason::TransferSyntaxesNotSupported),
+        }
     }
 }
 
@@ -154,7 +207,13 @@ async fn answer(shared: &Arc<Shared>, association: &mut Association) -> Result<(
         let Some(accepted) = association.context(context) else {
             return Err(association.protocol("a command in a context that was not accepted"));
         };
-        let is_storage = is_storage(&accepted.abstract_syntax);
+        let is_storage = accepted.is_for_receiving && is_storage(&accepted.abstract_syntax);
+        if let Some(service) = service(&accepted.abstract_syntax) {
+            let context = accepted.clone();
+            if provide(shared, association, &context, &command, service).await? {
+                continue;
+            }
+        }
         let response = match command.field() {
             field::C_ECHO_RQ => Command::response_to(&command, status::SUCCESS),
             field::C_STORE_RQ if is_storage && command.has_data_set() => {
@@ -162,7 +221,7 @@ async fn answer(shared: &Arc<Shared>, association: &mut Association) -> Result<(
                 stored_count += u64::from(status == status::SUCCESS);
                 Command::response_to(&command, status)
             }
-            // Nothing that we do can be cancelled, and a cancel has no response.
+            // What it would cancel is over already, and a cancel has no response.
             field::C_CANCEL_RQ => continue,
             field::C_STORE_RQ => {
                 drain(association, context, &command).await?;
@@ -179,6 +238,27 @@ async fn answer(shared: &Arc<Shared>, association: &mut Association) -> Result<(
         info!(node = association.node(), stored_count, "Received {stored_count} instances");
     }
     Ok(())
+}
+
+/// Answers a query or retrieval; says whether the command was one that belongs to the service.
+async fn provide(
+    shared: &Arc<Shared>,
+    association: &mut Association,
+    context: &Context,
+    command: &Command,
+    service: Service,
+) -> Result<bool, PacsError> {
+    association.forget_cancels();
+    let retrieval = |association| Retrieval { shared, association, context, command, service };
+    match (service.operation, command.field()) {
+        (Operation::Find, field::C_FIND_RQ) => {
+            find(shared, association, context, command, service).await?;
+        }
+        (Operation::Move, field::C_MOVE_RQ) => retrieval(association).answer_move().await?,
+        (Operation::Get, field::C_GET_RQ) => retrieval(association).answer_get().await?,
+        (Operation::Find | Operation::Move | Operation::Get, _) => return Ok(false),
+    }
+    Ok(true)
 }
 
 /// Stores an instance and notes its arrival; both are durable before the sender is told.

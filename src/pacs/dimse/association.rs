@@ -10,21 +10,15 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use dicom_ul::pdu::{
     AbortRQServiceProviderReason, AbortRQSource, AssociationAC, AssociationRJ, AssociationRQ,
-    PDataValue, PDataValueType, Pdu, PresentationContextProposed, PresentationContextResult,
-    PresentationContextResultReason, RequestorRoles, UserVariableItem, read_pdu, write_pdu,
+    PDataValue, PDataValueType, Pdu, PresentationContextProposed, UserVariableItem, read_pdu,
+    write_pdu,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::command::{COMMAND_SIZE_BYTES_MAX, Command};
+use super::command::{COMMAND_SIZE_BYTES_MAX, Command, element, field};
+use super::negotiation::{Context, Request, Verdict, accepted_by_peer};
 use crate::pacs::PacsError;
-
-/// DICOM Application Context Name (PS3.7 Annex A).
-const APPLICATION_CONTEXT: &str = "1.2.840.10008.3.1.1.1";
-/// Names this implementation in associations and file meta information (PS3.7 §D.3.3.2).
-pub(super) const IMPLEMENTATION_CLASS_UID: &str = "2.25.217064797362660415649801726194167947893";
-/// Its version, 16 characters at most.
-pub(super) const IMPLEMENTATION_VERSION_NAME: &str = concat!("SEER_", env!("CARGO_PKG_VERSION"));
 
 /// An association request with 128 contexts of 20 transfer syntaxes each takes less.
 const NEGOTIATION_PDU_BYTES_MAX: u32 = 256 << 10;
@@ -37,6 +31,8 @@ const SENT_PDU_BYTES_MAX: usize = 128 << 10;
 /// The least that every implementation takes in practice; smaller announcements are read as this.
 const SENT_PDU_BYTES_MIN: usize = 1 << 10;
 const READ_CHUNK_BYTES: usize = 32 << 10;
+/// More fragments than any honest peer sends while it waits for us.
+const CANCELS_AT_ONCE_MAX: usize = 64;
 
 /// What we allow a peer.
 #[derive(Debug, Clone, Copy)]
@@ -47,14 +43,6 @@ pub(super) struct Limits {
     pub(super) idle: Duration,
 }
 
-/// An accepted presentation context.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Context {
-    pub(super) id: u8,
-    pub(super) abstract_syntax: String,
-    pub(super) transfer_syntax: String,
-}
-
 /// An established association.
 pub(super) struct Association {
     stream: TcpStream,
@@ -62,16 +50,13 @@ pub(super) struct Association {
     pending: VecDeque<PDataValue>,
     contexts: Vec<Context>,
     node: String,
+    /// Title of the peer.
+    ae_title: String,
     sent_pdu_bytes_max: usize,
     limits: Limits,
-}
-
-/// What an acceptor decides of a request.
-pub(super) struct Verdict {
-    /// What we call the peer.
-    pub(super) node: String,
-    /// A result for each proposed context, in order.
-    pub(super) contexts: Vec<PresentationContextResult>,
+    extensions: Vec<(String, Vec<u8>)>,
+    /// Message id of the operation that the peer cancelled last.
+    cancelled: Option<u16>,
 }
 
 impl Association {
@@ -102,18 +87,7 @@ impl Association {
         accepted: AssociationAC,
     ) -> Result<Self, PacsError> {
         self.note_peer(&accepted.user_variables);
-        for result in accepted.presentation_contexts {
-            let asked = proposed.iter().find(|context| context.id == result.id);
-            if let (Some(asked), PresentationContextResultReason::Acceptance) =
-                (asked, result.reason)
-            {
-                self.contexts.push(Context {
-                    id: result.id,
-                    abstract_syntax: asked.abstract_syntax.clone(),
-                    transfer_syntax: plain_uid(&result.transfer_syntax),
-                });
-            }
-        }
+        self.contexts = accepted_by_peer(proposed, &accepted);
         Ok(self)
     }
 
@@ -148,27 +122,11 @@ impl Association {
         verdict: Verdict,
     ) -> Result<Self, PacsError> {
         self.note_peer(&request.user_variables);
-        self.node = verdict.node;
-        let accepted = |result: &&PresentationContextResult| {
-            result.reason == PresentationContextResultReason::Acceptance
-        };
-        for result in verdict.contexts.iter().filter(accepted) {
-            let asked = request.presentation_contexts.iter().find(|asked| asked.id == result.id);
-            let abstract_syntax = asked.map(|asked| plain_uid(&asked.abstract_syntax));
-            self.contexts.push(Context {
-                id: result.id,
-                abstract_syntax: abstract_syntax.unwrap_or_default(),
-                transfer_syntax: result.transfer_syntax.clone(),
-            });
-        }
-        let answer = AssociationAC {
-            protocol_version: 1,
-            application_context_name: APPLICATION_CONTEXT.into(),
-            called_ae_title: request.called_ae_title,
-            calling_ae_title: request.calling_ae_title,
-            presentation_contexts: verdict.contexts,
-            user_variables: user_variables(self.limits.pdu_bytes_max),
-        };
+        verdict.node.clone_into(&mut self.node);
+        request.calling_ae_title.trim().clone_into(&mut self.ae_title);
+        self.contexts = verdict.accepted(&request);
+        verdict.extensions.clone_into(&mut self.extensions);
+        let answer = verdict.into_answer(request, self.limits.pdu_bytes_max);
         self.write(&answer.into()).await?;
         Ok(self)
     }
@@ -182,8 +140,11 @@ impl Association {
             pending: VecDeque::new(),
             contexts: Vec::new(),
             node: node.to_owned(),
+            ae_title: String::new(),
             sent_pdu_bytes_max: 16 << 10,
             limits,
+            extensions: Vec::new(),
+            cancelled: None,
         }
     }
 
@@ -207,6 +168,11 @@ impl Association {
         &self.node
     }
 
+    /// The title under which the peer requested the association; empty where we did.
+    pub(super) fn ae_title(&self) -> &str {
+        &self.ae_title
+    }
+
     /// The accepted contexts.
     pub(super) fn contexts(&self) -> &[Context] {
         &self.contexts
@@ -227,6 +193,72 @@ impl Association {
             node: self.node.clone(),
             what: format!("abstract syntax {abstract_syntax}"),
         })
+    }
+
+    /// What was agreed on by extended negotiation for a SOP class; empty without.
+    pub(super) fn extension(&self, sop_class: &str) -> &[u8] {
+        let found = self.extensions.iter().find(|(uid, _)| uid == sop_class);
+        found.map_or(&[], |(_, information)| information)
+    }
+
+    /// Whether the peer has cancelled an operation of its own, as far as that has come here: never
+    /// waits.
+    ///
+    /// # Errors
+    /// When the peer broke the association off, or sent anything but a C-CANCEL meanwhile.
+    pub(super) fn is_cancelled(&mut self, message_id: u16) -> Result<bool, PacsError> {
+        self.take_what_came()?;
+        while let Some(end) = self.pending.iter().position(|value| value.is_last) {
+            let values: Vec<PDataValue> = self.pending.drain(..=end).collect();
+            if values.iter().any(|value| value.value_type != PDataValueType::Command) {
+                return Err(self.protocol("a data set inside an operation"));
+            }
+            let bytes: Vec<u8> = values.into_iter().flat_map(|value| value.data).collect();
+            let command = Command::decode(&bytes).map_err(|what| self.protocol(&what))?;
+            if command.field() != field::C_CANCEL_RQ {
+                let what = format!("command {:04X}H inside an operation", command.field());
+                return Err(self.protocol(&what));
+            }
+            self.note_cancel(&command);
+        }
+        let waiting: usize = self.pending.iter().map(|value| value.data.len()).sum();
+        match waiting > COMMAND_SIZE_BYTES_MAX {
+            true => Err(self.protocol("a command set larger than 64 KiB")),
+            false => Ok(self.cancelled == Some(message_id)),
+        }
+    }
+
+    /// Forgets cancels of earlier operations, whose message id may come again.
+    pub(super) fn forget_cancels(&mut self) {
+        self.cancelled = None;
+    }
+
+    /// Notes that the peer cancels an operation.
+    pub(super) fn note_cancel(&mut self, command: &Command) {
+        self.cancelled = command.get_number(element::MESSAGE_ID_RESPONDED_TO);
+    }
+
+    /// Reads what lies in the socket already.
+    fn take_what_came(&mut self) -> Result<(), PacsError> {
+        let doing = "waiting for responses";
+        loop {
+            while let Some(pdu) = self.parse(self.limits.pdu_bytes_max)? {
+                match pdu {
+                    Pdu::PData { data } => self.pending.extend(data),
+                    Pdu::AbortRQ { .. } => return Err(self.aborted(doing)),
+                    other => return Err(self.unexpected(&other)),
+                }
+            }
+            self.buffer.reserve(READ_CHUNK_BYTES);
+            match self.stream.try_read_buf(&mut self.buffer) {
+                Ok(0) => return Err(self.aborted(doing)),
+                // One chunk each time is enough for cancels, and keeps a flood out.
+                Ok(_) if self.pending.len() > CANCELS_AT_ONCE_MAX => return Ok(()),
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
+                Err(_) => return Err(self.aborted(doing)),
+            }
+        }
     }
 
     /// The next command and its context, or none when the peer released the association.
@@ -412,13 +444,7 @@ impl Association {
 
     async fn read_whole(&mut self, max: u32, doing: &'static str) -> Result<Pdu, PacsError> {
         loop {
-            let mut unread = &self.buffer[..];
-            let read = read_pdu(&mut unread, max, true);
-            // The sentence of dicom-ul may quote what the peer sent.
-            let read = read.map_err(|_| self.protocol("a malformed or too large PDU"))?;
-            if let Some(pdu) = read {
-                let taken = self.buffer.len() - unread.len();
-                self.buffer.advance(taken);
+            if let Some(pdu) = self.parse(max)? {
                 return Ok(pdu);
             }
             self.buffer.reserve(READ_CHUNK_BYTES);
@@ -427,6 +453,19 @@ impl Association {
                 Ok(_) => {}
             }
         }
+    }
+
+    /// A PDU of at most `max` bytes, when all of it is there.
+    fn parse(&mut self, max: u32) -> Result<Option<Pdu>, PacsError> {
+        let mut unread = &self.buffer[..];
+        let read = read_pdu(&mut unread, max, true);
+        // The sentence of dicom-ul may quote what the peer sent.
+        let read = read.map_err(|_| self.protocol("a malformed or too large PDU"))?;
+        if read.is_some() {
+            let taken = self.buffer.len() - unread.len();
+            self.buffer.advance(taken);
+        }
+        Ok(read)
     }
 
     fn aborted(&self, doing: &'static str) -> PacsError {
@@ -455,46 +494,6 @@ impl Association {
         };
         self.protocol(name)
     }
-}
-
-/// What we ask for.
-pub(super) struct Request<'a> {
-    pub(super) calling_ae_title: &'a str,
-    pub(super) called_ae_title: &'a str,
-    pub(super) contexts: Vec<PresentationContextProposed>,
-    /// SOP classes that the peer shall send to us, as in C-GET.
-    pub(super) scp_roles: Vec<&'a str>,
-}
-
-impl Request<'_> {
-    fn into_pdu(self, pdu_bytes_max: u32) -> Pdu {
-        let mut user_variables = user_variables(pdu_bytes_max);
-        user_variables.extend(self.scp_roles.into_iter().map(|sop_class| {
-            let roles = RequestorRoles { scu: false, scp: true };
-            UserVariableItem::ScuScpRoleSelectionSubItem(sop_class.to_owned(), roles)
-        }));
-        Pdu::AssociationRQ(AssociationRQ {
-            protocol_version: 1,
-            calling_ae_title: self.calling_ae_title.to_owned(),
-            called_ae_title: self.called_ae_title.to_owned(),
-            application_context_name: APPLICATION_CONTEXT.into(),
-            presentation_contexts: self.contexts,
-            user_variables,
-        })
-    }
-}
-
-fn user_variables(pdu_bytes_max: u32) -> Vec<UserVariableItem> {
-    vec![
-        UserVariableItem::MaxLength(pdu_bytes_max),
-        UserVariableItem::ImplementationClassUID(IMPLEMENTATION_CLASS_UID.into()),
-        UserVariableItem::ImplementationVersionName(IMPLEMENTATION_VERSION_NAME.into()),
-    ]
-}
-
-/// A UID without the padding that some peers send.
-pub(super) fn plain_uid(uid: &str) -> String {
-    uid.trim_matches(['\0', ' ']).to_owned()
 }
 
 /// Fills `chunk` with up to `room` bytes; less only at the end.

@@ -18,7 +18,9 @@ pub(super) mod element {
     pub(in super::super) const DATA_SET_TYPE: u16 = 0x0800;
     pub(in super::super) const STATUS: u16 = 0x0900;
     pub(in super::super) const AFFECTED_SOP_INSTANCE_UID: u16 = 0x1000;
+    pub(in super::super) const ERROR_COMMENT: u16 = 0x0902;
     pub(in super::super) const MOVE_ORIGINATOR: u16 = 0x1030;
+    pub(in super::super) const MOVE_ORIGINATOR_MESSAGE_ID: u16 = 0x1031;
     pub(in super::super) const REMAINING_COUNT: u16 = 0x1020;
     pub(in super::super) const COMPLETED_COUNT: u16 = 0x1021;
     pub(in super::super) const FAILED_COUNT: u16 = 0x1022;

@@ -7,8 +7,9 @@ use dicom_object::FileMetaTableBuilder;
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncWriteExt, BufWriter};
 
-use super::association::{Association, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
+use super::association::Association;
 use super::command::{Command, element};
+use super::negotiation::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
 use super::status;
 use crate::archive::{ArchiveError, Stored};
 use crate::dicom::SopInstanceUid;
@@ -242,7 +243,7 @@ fn disagrees(incoming: &Incoming, head: &[u8]) -> bool {
 
 /// The text of an element among the first of a little-endian data set; absent when it is not
 /// reached by plain elements.
-pub(in crate::pacs) fn early_text(head: &[u8], wanted: [u16; 2], explicit: bool) -> Option<String> {
+fn early_text(head: &[u8], wanted: [u16; 2], explicit: bool) -> Option<String> {
     let word = |at: usize| Some(u16::from_le_bytes(head.get(at..at + 2)?.try_into().ok()?));
     let long = |at: usize| Some(u32::from_le_bytes(head.get(at..at + 4)?.try_into().ok()?));
     let mut at = 0;

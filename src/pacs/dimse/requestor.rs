@@ -9,8 +9,9 @@ use dicom_transfer_syntax_registry::entries::{
 use dicom_ul::pdu::PresentationContextProposed;
 use tokio::net::TcpStream;
 
-use super::association::{Association, Limits, Request};
+use super::association::{Association, Limits};
 use super::command::{Command, element, field};
+use super::negotiation::Request;
 use super::status;
 use crate::config::DimseNode;
 use crate::dicom::{DicomLimits, SeriesUid, StudyUid, read_identifier};

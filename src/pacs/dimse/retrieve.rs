@@ -10,7 +10,7 @@ use super::association::Association;
 use super::command::{Command, element, field};
 use super::receive::receive;
 use super::requestor::{context, encode, open, plain_context};
-use super::sop_classes::RETRIEVED;
+use super::sop_classes::retrieved;
 use super::{TRANSFER_SYNTAXES, status};
 use crate::config::{DimseNode, Retrieve};
 use crate::dicom::{SeriesUid, StudyUid};
@@ -52,9 +52,9 @@ pub(in crate::pacs) async fn retrieve(
         }
         Retrieve::Get => {
             let mut contexts = vec![plain_context(0, GET)];
-            let stored = (1..).zip(RETRIEVED);
+            let stored = (1..).zip(retrieved());
             contexts.extend(stored.map(|(index, uid)| context(index, uid, TRANSFER_SYNTAXES)));
-            let association = open(shared, node, contexts, RETRIEVED.to_vec()).await?;
+            let association = open(shared, node, contexts, retrieved().collect()).await?;
             (GET, Command::request(field::C_GET_RQ, 1), association)
         }
     };
