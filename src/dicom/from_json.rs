@@ -119,15 +119,21 @@ impl Reader<'_, '_> {
             if depth > depth_max {
                 return Err(DicomError::TooDeep { tag, offset: 0, depth_max });
             }
-            let max = self.limits.element_count_max as u64;
-            self.elements_left = self.elements_left.checked_sub(1).ok_or(DicomError::TooLarge {
-                what: "count of data elements",
-                found: max.saturating_add(1),
-                max,
-            })?;
+            self.count()?;
             object.put(self.element(tag, element, depth)?);
         }
         Ok(object)
+    }
+
+    /// Counts one more element or item.
+    fn count(&mut self) -> Result<(), DicomError> {
+        let max = self.limits.element_count_max as u64;
+        self.elements_left = self.elements_left.checked_sub(1).ok_or(DicomError::TooLarge {
+            what: "count of data elements and items",
+            found: max.saturating_add(1),
+            max,
+        })?;
+        Ok(())
     }
 
     fn element(
@@ -160,6 +166,7 @@ impl Reader<'_, '_> {
             for item in values {
                 let item =
                     item.as_object().ok_or_else(|| bad(tag, "has an item that is no object"))?;
+                self.count()?;
                 items.push(self.data_set(item, depth + 1)?);
             }
             let sequence = DataSetSequence::new(items, Length::UNDEFINED);
