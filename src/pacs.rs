@@ -20,6 +20,8 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+pub use dicomweb::{Broken as BrokenParts, Part as ReceivedPart, Parts as ReceivedParts};
+pub use dimse::Command as DimseCommand;
 pub use error::PacsError;
 pub use http::client as http_client;
 

@@ -11,6 +11,7 @@ mod send;
 mod sop_classes;
 
 pub(super) use acceptor::listen;
+pub use command::Command;
 pub(super) use receive::early_text;
 pub(super) use requestor::{echo, series_of};
 pub(super) use retrieve::retrieve;

@@ -1,4 +1,5 @@
-//! Any bytes as an upload: the same parts and the same end, however the body is cut into chunks.
+//! Any bytes as an upload, and as what another node answers: the same parts and the same end, however
+//! the body is cut into chunks.
 //!
 //! The input is a byte that says how to cut, a line that is the Content-Type, and the body.
 
@@ -9,6 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use seer::http::{ApiError, Upload, UploadLimits};
+use seer::pacs::{BrokenParts, ReceivedParts};
 
 const LIMITS: UploadLimits = UploadLimits {
     body_size_bytes_max: 256 << 10,
@@ -49,10 +51,38 @@ pub fn check(input: &[u8]) {
     let whole = read(&content_type, vec![Bytes::copy_from_slice(body)], cut);
     let pieces = read(&content_type, chunks(body, cut), cut);
     assert_eq!(whole, pieces, "cut in pieces, the body is another");
+    check_received(body, cut);
     let Some(outcome) = whole else { return };
     assert!(outcome.parts.len() as u64 <= LIMITS.part_count_max);
     let content = outcome.parts.iter().filter_map(|part| part.content.as_ref());
     assert!(content.map(Vec::len).sum::<usize>() <= body.len(), "more came out than went in");
+}
+
+/// The same for the parser of what we asked another node for.
+fn check_received(body: &[u8], cut: u8) {
+    let whole = received(vec![Bytes::copy_from_slice(body)]);
+    let pieces = received(chunks(body, cut));
+    assert_eq!(whole, pieces, "cut in pieces, what is received is another");
+    assert!(whole.0.iter().map(Vec::len).sum::<usize>() <= body.len(), "more came out than in");
+}
+
+fn received(chunks: Vec<Bytes>) -> (Vec<Vec<u8>>, Result<(), BrokenParts>) {
+    let chunks = futures_util::stream::iter(chunks.into_iter().map(Ok::<_, std::io::Error>));
+    let mut parts = ReceivedParts::new(chunks, "b", LIMITS.idle_timeout);
+    let mut contents = Vec::new();
+    let ended = RUNTIME.with(|runtime| {
+        runtime.block_on(async {
+            while let Some(mut part) = parts.next().await? {
+                let mut content = Vec::new();
+                while let Some(chunk) = parts.chunk(&mut part).await? {
+                    content.extend_from_slice(&chunk);
+                }
+                contents.push(content);
+            }
+            Ok(())
+        })
+    });
+    (contents, ended)
 }
 
 /// Cuts a body: into single bytes, into pieces of one size, or into ones of changing size.
