@@ -12,10 +12,10 @@ const INFLATED_SIZE_BYTES_MAX: u64 = 2 << 20;
 const ELEMENT_BYTES: usize = 2 << 10;
 /// For each byte of the file or of what it inflates to: values, and one more copy of them.
 const COPIES: usize = 8;
-/// For each byte of decoded pixels: a decoder's planes of 32 bits, its workspace and the values.
-/// One-bit pixels become 32 each.
-const PIXEL_COPIES: usize = 64;
-const ALWAYS_BYTES: usize = 8 << 20;
+/// For each byte of decoded pixels: a decoder's planes of 32 bits, its workspace and the values. Eight
+/// one-bit pixels become 32 bytes.
+const PIXEL_COPIES: usize = 40;
+const ALWAYS_BYTES: usize = 2 << 20;
 
 /// Most heap that the check may take.
 pub fn heap_bytes_max(input: &[u8]) -> usize {

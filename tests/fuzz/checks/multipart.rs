@@ -20,10 +20,10 @@ const LIMITS: UploadLimits = UploadLimits {
 };
 const TEXT_BYTES_MAX: usize = 4 << 10;
 
-/// Most heap that the check may take: the body itself, twice; its parts, twice; the parser's
-/// buffer; and the headers of a part, in a table.
+/// Most heap that the check may take: the body and its parts, twice; the parser's buffer, which may
+/// have twice the size it needs; and the headers of a part, in a table.
 pub fn heap_bytes_max(input: &[u8]) -> usize {
-    (512 << 10) + 32 * input.len()
+    (128 << 10) + 16 * input.len()
 }
 
 /// What came of a body.

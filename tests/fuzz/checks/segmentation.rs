@@ -8,6 +8,7 @@ use seer::dicom_seg::SegReader;
 mod fixtures;
 
 const PIXEL_SIZE_BYTES_MAX: u64 = 1 << 20;
+const INFLATED_SIZE_BYTES_MAX: u64 = 2 << 20;
 const ELEMENT_COUNT_MAX: usize = 4_000;
 /// An element alone in its item, and what a segment or frame says about itself.
 const ELEMENT_BYTES: usize = 4 << 10;
@@ -15,7 +16,8 @@ const ELEMENT_BYTES: usize = 4 << 10;
 /// Most heap that the check may take.
 pub fn heap_bytes_max(input: &[u8]) -> usize {
     let elements = ELEMENT_COUNT_MAX * ELEMENT_BYTES;
-    (8 << 20) + 16 * input.len() + elements + 64 * PIXEL_SIZE_BYTES_MAX as usize
+    let bytes = input.len() + INFLATED_SIZE_BYTES_MAX as usize;
+    (2 << 20) + 8 * bytes + elements + 40 * PIXEL_SIZE_BYTES_MAX as usize
 }
 
 thread_local! {
@@ -25,7 +27,7 @@ thread_local! {
 /// Panics when something else comes of the input.
 pub fn check(input: &[u8]) {
     let limits = DicomLimits {
-        inflated_size_bytes_max: 1 << 20,
+        inflated_size_bytes_max: INFLATED_SIZE_BYTES_MAX,
         pixel_size_bytes_max: PIXEL_SIZE_BYTES_MAX,
         element_count_max: ELEMENT_COUNT_MAX,
         ..DicomLimits::default()
