@@ -35,6 +35,7 @@ mod from_json;
 mod guard;
 mod jpeg_extended;
 mod jpeg_ls;
+mod jpeg_xl;
 mod json_text;
 mod part10;
 mod pixels;

@@ -29,15 +29,11 @@ pub(super) const METADATA_BYTES_MAX: usize = 32 << 20;
 #[derive(Default)]
 struct Bulks(HashMap<String, Vec<Bulk>>);
 
+/// A file by its path: open ones would be as many as the request has parts.
 struct Bulk {
-    file: tempfile::NamedTempFile,
+    path: tempfile::TempPath,
+    size_bytes: u64,
     transfer_syntax_uid: Option<String>,
-}
-
-impl Bulk {
-    fn size_bytes(&self) -> u64 {
-        self.file.as_file().metadata().map_or(0, |metadata| metadata.len())
-    }
 }
 
 /// Texts of DICOM JSON, and where the data sets lie in each. One data set at a time becomes values,
@@ -66,7 +62,9 @@ pub(super) async fn receive(
             (Some(location), Received::Spooled(bytes)) => {
                 let file = on_disk(server, bytes).await?;
                 let syntax = media.and_then(|m| m.parameter("transfer-syntax").map(str::to_owned));
-                let bulk = Bulk { file, transfer_syntax_uid: syntax };
+                let size_bytes = file.as_file().metadata().map_or(u64::MAX, |m| m.len());
+                let path = file.into_temp_path();
+                let bulk = Bulk { path, size_bytes, transfer_syntax_uid: syntax };
                 bulks.0.entry(location).or_default().push(bulk);
             }
             (None, Received::Spooled(_)) => {
@@ -188,12 +186,12 @@ async fn build(
 
 impl Bulks {
     fn size_bytes(&self) -> u64 {
-        self.0.values().flatten().map(Bulk::size_bytes).fold(0, u64::saturating_add)
+        self.0.values().flatten().map(|bulk| bulk.size_bytes).fold(0, u64::saturating_add)
     }
 
     fn find(&self, uri: &str) -> Option<BulkParts> {
         let bulks = self.0.get(uri.trim())?;
-        let read = bulks.iter().map(|bulk| std::fs::read(bulk.file.path()));
+        let read = bulks.iter().map(|bulk| std::fs::read(&bulk.path));
         let transfer_syntax_uid = bulks.first()?.transfer_syntax_uid.clone();
         Some(BulkParts { parts: read.collect::<Result<_, _>>().ok()?, transfer_syntax_uid })
     }
@@ -211,7 +209,7 @@ impl Bulks {
             }
             let bulks = value["BulkDataURI"].as_str().and_then(|uri| self.0.get(uri.trim()));
             for bulk in bulks.into_iter().flatten() {
-                found = found.saturating_add(bulk.size_bytes());
+                found = found.saturating_add(bulk.size_bytes);
             }
         }
         match found > max {
