@@ -41,6 +41,7 @@ pub use bulk::{Bulk, BulkSource};
 pub use delete::Deleted;
 pub use frames::StoredFrames;
 pub use listeners::Listener;
+pub use metadata::metadata_json;
 pub use read::{InstanceRecord, Scope, SeriesRecord};
 pub use search::{Condition, Include, Query};
 

@@ -38,7 +38,9 @@ use crate::config::HttpSettings;
 use auth::{ApiKeyScheme, Keys};
 
 pub use dicomweb::conformance_statement;
+pub use error::ApiError;
 pub use retention::keep_retention;
+pub use upload::{Upload, UploadLimits};
 
 /// Memory that instances on their way into the archive may take together, in units; each needs its
 /// own size about twice while it is parsed.

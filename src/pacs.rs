@@ -20,7 +20,8 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-pub use dimse::{SopClassRoles, sop_class_roles};
+pub use dicomweb::{Broken as BrokenParts, Part as ReceivedPart, Parts as ReceivedParts};
+pub use dimse::{Command as DimseCommand, SopClassRoles, sop_class_roles};
 pub use error::PacsError;
 pub use http::client as http_client;
 

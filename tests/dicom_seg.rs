@@ -11,7 +11,7 @@ use ndarray::{Array3, Axis};
 use seer::dicom::{Attributes, Instance};
 use seer::dicom_seg::{
     BundleIdentity, EmptyFrames, Provenance, ResultObject, SegError, SegInput, SegOptions,
-    SegmentCoding, SegmentInput, Tracking, read, write,
+    SegmentCoding, SegmentInput, SegmentationType, Tracking, read, write,
 };
 use seer::error::Finding;
 use seer::runtime::vocabulary::Code;
@@ -427,4 +427,17 @@ fn segmentations_of_other_writers_are_read() {
     let pet: [(u16, &[usize]); 2] =
         [(1, &[0, 0, 11, 12, 16, 15, 0, 0, 0]), (2, &[5, 24, 27, 31, 39, 23, 33, 17, 13])];
     check("pet-neck-with-seg", "", "seg.dcm", &pet);
+}
+
+#[test]
+#[ignore = "writes the seeds that tests/fuzz/README.md speaks of"]
+fn fuzzing_seeds_are_written() {
+    let made = make(Recipe::default());
+    let masks = three_masks(&made.series);
+    let seeds = [SegmentationType::Binary, SegmentationType::Labelmap].map(|segmentation_type| {
+        let mut input = input(&made.series, &masks[..1]);
+        input.options.segmentation_type = segmentation_type;
+        write(&input).expect("a right input").0.bytes
+    });
+    crate::mutation::write_corpus("segmentation", &seeds);
 }

@@ -14,6 +14,7 @@ mod evolve;
 mod families;
 mod geometry;
 mod http;
+mod mutation;
 mod ohif;
 mod orders;
 mod pacs;

@@ -19,8 +19,8 @@ const INLINE_BINARY_BYTES_MAX: usize = 4096;
 /// DS and IS become numbers, because several viewers compute with them as they come. Text is
 /// UTF-8, so Specific Character Set says so (PS3.18 F.2.3). A `BulkDataURI` is the path below the
 /// instance's `bulkdata/`: `7FE00010`, or with numbers of items from 1 between the tags of
-/// sequences: `52009230.1.00480010`; see [`with_bulk_root`].
-pub(super) fn metadata_json(instance: &Instance) -> Map<String, Value> {
+/// sequences: `52009230.1.00480010`; `with_bulk_root` puts the rest in front.
+pub fn metadata_json(instance: &Instance) -> Map<String, Value> {
     let mut metadata = Map::new();
     let object: &InMemDicomObject = instance.object();
     for element in object.iter() {

@@ -1,4 +1,5 @@
-//! JPEG, JPEG 2000 and JPEG XL through dicom-rs's codecs, one frame at a time, grey or colour.
+//! JPEG and JPEG 2000 through dicom-rs's codecs, JPEG XL through jxl-oxide, one frame at a time, grey
+//! or colour.
 //!
 //! A codec is called only when its codestream's header agrees with the data set, so that it never
 //! allocates for an image nobody declared, and a panic inside it is caught.
@@ -12,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::codestream::{self, Shape};
 use super::pixels::{Photometric, PixelDescription};
-use super::{jpeg_extended, jpeg_ls};
+use super::{jpeg_extended, jpeg_ls, jpeg_xl};
 
 /// Tiles a small JPEG 2000 image may have; larger ones may have one more per 1,024 pixels.
 const TILES_ALWAYS_ALLOWED: u64 = 1024;
@@ -129,15 +130,11 @@ pub(super) fn decode_jpeg2000(
 ///
 /// # Errors
 /// What is unsupported or broken.
-pub(super) fn decode_jpeg_xl(
-    frame: &[u8],
-    description: &PixelDescription,
-    transfer_syntax_uid: &str,
-) -> Result<Coded, Fault> {
+pub(super) fn decode_jpeg_xl(frame: &[u8], description: &PixelDescription) -> Result<Coded, Fault> {
     let shape = codestream::jpeg_xl_shape(frame).ok_or("it has no header of an integer image")?;
     check_shape(shape, description)?;
-    let mut samples = decode(frame, shape, transfer_syntax_uid)?;
-    // The adapter stretches every depth to that of its buffer; undo it exactly.
+    let mut samples = survived(|| jpeg_xl::decode(frame, shape))?;
+    // The decoder stretches every depth to that of its buffer; undo it exactly.
     let buffer_max: u64 = if shape.precision <= 8 { 0xFF } else { 0xFFFF };
     let sample_max = (1_u64 << shape.precision) - 1;
     if sample_max != buffer_max {
@@ -174,14 +171,11 @@ fn decode(frame: &[u8], shape: Shape, transfer_syntax_uid: &str) -> Result<Vec<u
     };
     let bits_allocated = if shape.precision <= 8 { 8 } else { 16 };
     let source = OneFrame { frame, shape, bits_allocated, transfer_syntax_uid };
-    let mut bytes = Vec::new();
-    // The buffer is dropped when the codec panics, so nothing half-made is seen.
-    let outcome = catch_unwind(AssertUnwindSafe(|| reader.decode_frame(&source, 0, &mut bytes)));
-    match outcome {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => return Err(error_chain(&error)),
-        Err(_) => return Err("the decoder panicked".to_owned()),
-    }
+    let bytes = survived(|| {
+        let mut bytes = Vec::new();
+        let outcome = reader.decode_frame(&source, 0, &mut bytes);
+        outcome.map(|()| bytes).map_err(|error| error_chain(&error))
+    })?;
     let pixels = shape.rows as usize * shape.columns as usize;
     let count = pixels * usize::from(shape.components);
     let samples: Vec<u32> = match bits_allocated {
@@ -196,6 +190,12 @@ fn decode(frame: &[u8], shape: Shape, transfer_syntax_uid: &str) -> Result<Vec<u
     } else {
         Err(format!("the decoder gives {} of {count} samples", samples.len()))
     }
+}
+
+/// Runs a decoder that may panic. What it was making is dropped then, so nothing half-made is seen.
+fn survived<T>(decoder: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(decoder))
+        .unwrap_or_else(|_| Err("the decoder panicked".to_owned()))
 }
 
 fn error_chain(error: &dyn std::error::Error) -> String {

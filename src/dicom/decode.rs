@@ -176,9 +176,7 @@ impl Source<'_> {
             PixelCoding::Jpeg2000 => {
                 codec::decode_jpeg2000(&bytes, description, uid).map(Samples::Coded)
             }
-            PixelCoding::JpegXl => {
-                codec::decode_jpeg_xl(&bytes, description, uid).map(Samples::Coded)
-            }
+            PixelCoding::JpegXl => codec::decode_jpeg_xl(&bytes, description).map(Samples::Coded),
         };
         samples.map_err(|fault| match fault {
             Fault::Unsupported(what) => DicomError::Unsupported(what.to_owned()),

@@ -138,18 +138,28 @@ impl Reader<'_, '_> {
             if tag.group() == 0x0002 || tag == AVAILABLE_TRANSFER_SYNTAX {
                 continue;
             }
+            // Commands and the marks of items, which would be read as such.
+            if matches!(tag.group(), 0x0000 | 0xFFFE) {
+                return Err(bad(tag, "is no attribute of a data set"));
+            }
             if depth > depth_max {
                 return Err(DicomError::TooDeep { tag, offset: 0, depth_max });
             }
-            let max = self.limits.element_count_max as u64;
-            self.elements_left = self.elements_left.checked_sub(1).ok_or(DicomError::TooLarge {
-                what: "count of data elements",
-                found: max.saturating_add(1),
-                max,
-            })?;
+            self.count()?;
             object.put(self.element(tag, element, depth)?);
         }
         Ok(object)
+    }
+
+    /// Counts one more element or item.
+    fn count(&mut self) -> Result<(), DicomError> {
+        let max = self.limits.element_count_max as u64;
+        self.elements_left = self.elements_left.checked_sub(1).ok_or(DicomError::TooLarge {
+            what: "count of data elements and items",
+            found: max.saturating_add(1),
+            max,
+        })?;
+        Ok(())
     }
 
     fn element(
@@ -164,6 +174,10 @@ impl Reader<'_, '_> {
             Some(Err(_)) => return Err(bad(tag, "has an unknown vr")),
             None => dictionary_vr(tag, false).ok_or_else(|| bad(tag, "has no vr"))?,
         };
+        let has_bytes = ["BulkDataURI", "InlineBinary"].iter().any(|name| element[name].is_string());
+        if vr == VR::SQ && has_bytes {
+            return Err(bad(tag, "is a sequence told as bytes"));
+        }
         if let Some(uri) = element["BulkDataURI"].as_str() {
             return self.bulk(tag, vr, uri);
         }
@@ -182,6 +196,7 @@ impl Reader<'_, '_> {
             for item in values {
                 let item =
                     item.as_object().ok_or_else(|| bad(tag, "has an item that is no object"))?;
+                self.count()?;
                 items.push(self.data_set(item, depth + 1)?);
             }
             let sequence = DataSetSequence::new(items, Length::UNDEFINED);
@@ -430,12 +445,38 @@ mod tests {
         check("00100020", json!({ "vr": "LO", "Value": "x" }));
         check("00400275", json!({ "vr": "SQ", "Value": ["x"] }));
         check("00091001", json!({ "vr": "OB", "InlineBinary": "A" }));
+        check("00400275", json!({ "vr": "SQ", "InlineBinary": "/v8A4AAAAAA=" }));
+        check("00400275", json!({ "vr": "SQ", "BulkDataURI": "pixels" }));
+        check("FFFEE00D", json!({ "vr": "UL" }));
+        check("00000100", json!({ "vr": "US", "Value": [1] }));
         check("0020000D", json!({ "vr": "UI", "Value": ["../../etc"] }));
         let mut deep = json!({ "vr": "SQ", "Value": [] });
         for _ in 0..100 {
             deep = json!({ "vr": "SQ", "Value": [{ "00400275": deep }] });
         }
         check("00400275", deep);
+    }
+
+    #[test]
+    fn empty_items_count_as_elements_do() {
+        let mut data_set = minimal();
+        data_set["00400275"] = json!({ "vr": "SQ", "Value": vec![json!({}); 100] });
+        let limits = DicomLimits { element_count_max: 50, ..DicomLimits::default() };
+        let error = part10_from_json(data_set.as_object().unwrap(), &mut |_| None, &limits);
+        let error = error.unwrap_err().to_string();
+        assert_eq!(error, "count of data elements and items is 51, the limit is 50");
+    }
+
+    #[test]
+    fn texts_too_long_for_their_vr_are_refused() {
+        let mut data_set = minimal();
+        let mut of_length = |length: usize| {
+            data_set["00081030"] = json!({ "vr": "LO", "Value": ["x".repeat(length)] });
+            read(&data_set)
+        };
+        let instance = of_length(65_534).unwrap();
+        assert_eq!(instance.string(Tag(0x0008, 0x1030)).unwrap().len(), 65_534);
+        assert!([65_535, 65_536, 70_001].into_iter().all(|length| of_length(length).is_err()));
     }
 
     #[test]

@@ -27,25 +27,33 @@ use paced::{EndlessHeader, Paced, Unread};
 
 const WRITE_BUFFER_BYTES: usize = 256 << 10;
 /// Uploads up to this size stay in memory until they are stored; larger ones go to disk at once.
-const IN_MEMORY_BYTES_MAX: usize = 4 << 20;
+pub(super) const IN_MEMORY_BYTES_MAX: usize = 4 << 20;
 /// RFC 2046 §5.1.1 allows 70 characters; Orthanc sends 73.
 const BOUNDARY_LENGTH_MAX: usize = 200;
 const TEXT_PART_BYTES_MAX: usize = 1 << 20;
 
-/// A multipart body being read.
-pub(super) struct Upload {
+/// A multipart body being read, part after part.
+///
+/// What it holds in memory is the chunk that came last, and at most 4 MiB that have not yet become
+/// a part or data of one, whatever the body's length.
+pub struct Upload {
     parts: Multipart<'static>,
     unread: Unread,
-    limits: Limits,
+    limits: UploadLimits,
     part_count: u64,
 }
 
-#[derive(Clone, Copy)]
-struct Limits {
-    body_bytes: u64,
-    part_bytes: u64,
-    part_count: u64,
-    idle: Duration,
+/// What one upload may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UploadLimits {
+    /// Longest body, in bytes.
+    pub body_size_bytes_max: u64,
+    /// Longest part that is kept, in bytes.
+    pub part_size_bytes_max: u64,
+    /// Most parts.
+    pub part_count_max: u64,
+    /// Longest silence of the client.
+    pub idle_timeout: Duration,
 }
 
 /// What became of one part, or of a single-part body.
@@ -66,8 +74,16 @@ impl Upload {
         headers: &HeaderMap,
         body: Body,
     ) -> Result<Self, ApiError> {
-        let limits = Limits::of(server);
-        check_length(headers, limits.body_bytes)?;
+        Self::open(UploadLimits::of(server), headers, body)
+    }
+
+    /// Starts reading a body within limits of the caller's. Of the headers, Content-Type and
+    /// Content-Length count.
+    ///
+    /// # Errors
+    /// As [`Upload::start`].
+    pub fn open(limits: UploadLimits, headers: &HeaderMap, body: Body) -> Result<Self, ApiError> {
+        check_length(headers, limits.body_size_bytes_max)?;
         let content_type = header_text(headers, header::CONTENT_TYPE);
         let media = MediaType::parse(content_type);
         let boundary = media.as_ref().and_then(|media| media.parameter("boundary"));
@@ -75,7 +91,7 @@ impl Upload {
             .filter(|boundary| (1..=BOUNDARY_LENGTH_MAX).contains(&boundary.len()))
             .ok_or_else(|| ApiError::invalid("multipart content type has no usable boundary"))?;
         let constraints =
-            Constraints::new().size_limit(SizeLimit::new().whole_stream(limits.body_bytes));
+            Constraints::new().size_limit(SizeLimit::new().whole_stream(limits.body_size_bytes_max));
         let unread = Unread::default();
         let body = Paced::new(body.into_data_stream(), unread.clone());
         let parts = Multipart::with_constraints(body, boundary, constraints);
@@ -87,13 +103,13 @@ impl Upload {
     /// # Errors
     /// When the body is broken, too long, silent for too long or has too many parts; what was
     /// stored before stays stored.
-    pub(super) async fn next(&mut self) -> Result<Option<Field<'static>>, ApiError> {
+    pub async fn next(&mut self) -> Result<Option<Field<'static>>, ApiError> {
         let next = self.limits.wait(self.parts.next_field()).await?;
         let field = next.map_err(|error| self.limits.broken(&error))?;
         self.unread.reset();
         self.part_count += u64::from(field.is_some());
-        if self.part_count > self.limits.part_count {
-            let detail = format!("request has more than {} parts", self.limits.part_count);
+        if self.part_count > self.limits.part_count_max {
+            let detail = format!("request has more than {} parts", self.limits.part_count_max);
             return Err(ApiError::new(ErrorKind::TooLarge, detail));
         }
         Ok(field)
@@ -115,13 +131,17 @@ impl Upload {
     ///
     /// # Errors
     /// As [`Upload::next`].
-    pub(super) async fn skip(&self, field: Field<'static>) -> Result<(), ApiError> {
+    pub async fn skip(&self, field: Field<'static>) -> Result<(), ApiError> {
         let mut chunks = std::pin::pin!(self.chunks(field));
         while self.limits.wait(chunks.next()).await?.transpose()?.is_some() {}
         Ok(())
     }
 
-    fn chunks(&self, field: Field<'static>) -> impl Stream<Item = Result<Bytes, ApiError>> + use<> {
+    /// A part's data, as they come.
+    pub fn chunks(
+        &self,
+        field: Field<'static>,
+    ) -> impl Stream<Item = Result<Bytes, ApiError>> + use<> {
         let (limits, unread) = (self.limits, self.unread.clone());
         field.map(move |chunk| {
             unread.reset();
@@ -137,8 +157,11 @@ impl Upload {
         self.text_up_to(field, TEXT_PART_BYTES_MAX).await
     }
 
-    /// As [`Upload::text`], with a limit of the caller's.
-    pub(super) async fn text_up_to(
+    /// Reads a part that holds a text of at most so many bytes.
+    ///
+    /// # Errors
+    /// As [`Upload::next`], and when it is longer or not UTF-8.
+    pub async fn text_up_to(
         &self,
         field: Field<'static>,
         bytes_max: usize,
@@ -167,8 +190,8 @@ pub(super) async fn spool_body(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Received, ApiError> {
-    let limits = Limits::of(server);
-    check_length(headers, limits.body_bytes)?;
+    let limits = UploadLimits::of(server);
+    check_length(headers, limits.body_size_bytes_max)?;
     let ended = |_| ApiError::invalid("request body ended early");
     let chunks = body.into_data_stream().map(move |chunk| chunk.map_err(ended));
     spool_chunks(server, limits, chunks).await
@@ -199,31 +222,31 @@ pub(super) async fn store(
     Ok(stored)
 }
 
-impl Limits {
+impl UploadLimits {
     fn of(server: &Server) -> Self {
         let settings = server.settings();
         Self {
-            body_bytes: settings.upload_size_bytes_max,
-            part_bytes: server.app.config.dicom.instance_size_bytes_max,
-            part_count: settings.upload_part_count_max,
-            idle: Duration::from_secs(settings.upload_idle_timeout_seconds),
+            body_size_bytes_max: settings.upload_size_bytes_max,
+            part_size_bytes_max: server.app.config.dicom.instance_size_bytes_max,
+            part_count_max: settings.upload_part_count_max,
+            idle_timeout: Duration::from_secs(settings.upload_idle_timeout_seconds),
         }
     }
 
     /// Waits for the client, but not for ever.
     async fn wait<T>(&self, next: impl Future<Output = T>) -> Result<T, ApiError> {
-        tokio::time::timeout(self.idle, next).await.map_err(|_| {
+        tokio::time::timeout(self.idle_timeout, next).await.map_err(|_| {
             ApiError::status(
                 StatusCode::REQUEST_TIMEOUT,
                 "timeout",
-                format!("upload was silent for {} seconds", self.idle.as_secs()),
+                format!("upload was silent for {} seconds", self.idle_timeout.as_secs()),
             )
         })
     }
 
     fn broken(&self, error: &multer::Error) -> ApiError {
         match error {
-            multer::Error::StreamSizeExceeded { .. } => ApiError::body_too_large(self.body_bytes),
+            multer::Error::StreamSizeExceeded { .. } => ApiError::body_too_large(self.body_size_bytes_max),
             multer::Error::StreamReadFailed(cause) if cause.is::<EndlessHeader>() => {
                 ApiError::invalid(cause.to_string())
             }
@@ -240,7 +263,7 @@ impl Limits {
 
 async fn spool_chunks(
     server: &Server,
-    limits: Limits,
+    limits: UploadLimits,
     chunks: impl Stream<Item = Result<Bytes, ApiError>>,
 ) -> Result<Received, ApiError> {
     let disk = |source| ArchiveError::Io { doing: "write an upload", source };
@@ -251,12 +274,12 @@ async fn spool_chunks(
     loop {
         let Some(chunk) = limits.wait(chunks.next()).await?.transpose()? else { break };
         size_bytes += chunk.len() as u64;
-        if size_bytes > limits.body_bytes {
-            return Err(ApiError::body_too_large(limits.body_bytes));
+        if size_bytes > limits.body_size_bytes_max {
+            return Err(ApiError::body_too_large(limits.body_size_bytes_max));
         }
         // What is too large is read to its end without being kept, so that the parts after it
         // are still seen.
-        if size_bytes > limits.part_bytes {
+        if size_bytes > limits.part_size_bytes_max {
             continue;
         }
         if on_disk.is_none() && held.len() + chunk.len() <= IN_MEMORY_BYTES_MAX {
@@ -275,7 +298,7 @@ async fn spool_chunks(
             writer.write_all(&chunk).await.map_err(disk)?;
         }
     }
-    if size_bytes > limits.part_bytes {
+    if size_bytes > limits.part_size_bytes_max {
         return Ok(Received::TooLarge);
     }
     match on_disk {

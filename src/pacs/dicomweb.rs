@@ -18,8 +18,8 @@ use crate::config::DicomwebNode;
 use crate::dicom::{SeriesUid, StudyUid};
 use crate::telemetry::metrics;
 use crate::threads::{Cancel, Progress, run_blocking};
-use multipart::Parts;
 
+pub use multipart::{Broken, Part, Parts};
 pub(super) use store::send;
 
 /// A search for the series of one study answers with some keys each.

@@ -17,6 +17,7 @@ mod sop_classes;
 mod suboperations;
 
 pub(super) use acceptor::listen;
+pub use command::Command;
 pub(super) use requestor::{echo, series_of};
 pub(super) use retrieve::retrieve;
 pub(super) use send::send;

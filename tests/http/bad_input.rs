@@ -28,6 +28,10 @@ async fn uploads_that_cannot_be_read_are_refused_and_the_server_stays_up() {
     let endless = [b"--between\r\nX: ".to_vec(), vec![b'x'; (4 << 20) + 4096]].concat();
     check(MULTIPART, endless, 400, "headers").await;
     check(MULTIPART, vec![b'x'; (4 << 20) + 4096], 400, "before a part").await;
+    // Values of JSON take many times the memory of their text: so many are not even listed.
+    let many = format!("[{}{{}}]", "{},".repeat(10_000));
+    check("application/dicom+json", many.into_bytes(), 413, "is 10001, the limit is 10000").await;
+    check("application/dicom+json", b"[{}, 7]".to_vec(), 400, "no object").await;
     // A part of another type is passed over, however long it is.
     let head = b"--between\r\nContent-Type: text/plain\r\n\r\n".to_vec();
     let long = [head, vec![b'x'; 5 << 20], b"\r\n".to_vec()].concat();

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Write;
+use std::sync::Arc;
 
 use axum::http::HeaderMap;
 use serde_json::{Map, Value};
@@ -10,25 +11,35 @@ use super::DICOM_JSON;
 use super::stow::Storing;
 use super::stow_response::Failure;
 use crate::archive::{ArchiveError, Upload as Bytes};
-use crate::dicom::{BulkParts, DicomError, part10_from_json};
+use crate::dicom::{
+    BulkParts, DicomError, JsonDataSet, json_data_sets, part10_from_json, read_json_data_set,
+};
 use crate::error::{ErrorKind, Kind};
 use crate::http::Server;
 use crate::http::error::ApiError;
 use crate::http::media::MediaType;
-use crate::http::upload::{Received, Upload};
+use crate::http::store_permits;
+use crate::http::upload::{IN_MEMORY_BYTES_MAX, Received, Upload};
 use crate::threads::run_blocking;
 
-/// Most bytes of metadata in one request; they are held in memory.
+/// Most bytes of metadata in one request; they are held in memory as text.
 pub(super) const METADATA_BYTES_MAX: usize = 32 << 20;
 
 /// Bulk data by their Content-Location, on disk.
 #[derive(Default)]
 struct Bulks(HashMap<String, Vec<Bulk>>);
 
+/// A file by its path: open ones would be as many as the request has parts.
 struct Bulk {
-    file: tempfile::NamedTempFile,
+    path: tempfile::TempPath,
+    size_bytes: u64,
     transfer_syntax_uid: Option<String>,
 }
+
+/// Texts of DICOM JSON, and where the data sets lie in each. One data set at a time becomes values,
+/// which take many times the memory of their text.
+#[derive(Default)]
+struct Metadata(Vec<(String, Vec<JsonDataSet>)>);
 
 /// Receives metadata and bulk data, and stores each data set once everything is there.
 pub(super) async fn receive(
@@ -36,16 +47,14 @@ pub(super) async fn receive(
     mut upload: Upload,
     storing: &mut Storing,
 ) -> Result<(), ApiError> {
-    let mut data_sets = Vec::new();
+    let mut metadata = Metadata::default();
     let mut bulks = Bulks::default();
-    let mut metadata_bytes = 0;
     while let Some(field) = upload.next().await? {
         let media = field.content_type().map(|mime| mime.to_string()).unwrap_or_default();
         let media = MediaType::parse(&media);
         if media.as_ref().is_some_and(|media| is_json(&media.essence)) {
-            let text = upload.text_up_to(field, METADATA_BYTES_MAX - metadata_bytes).await?;
-            metadata_bytes += text.len();
-            data_sets.extend(read_data_sets(text.as_bytes())?);
+            let left = METADATA_BYTES_MAX - metadata.size_bytes();
+            metadata.add(upload.text_up_to(field, left).await?, server)?;
             continue;
         }
         let location = header_value(field.headers(), "content-location");
@@ -53,7 +62,9 @@ pub(super) async fn receive(
             (Some(location), Received::Spooled(bytes)) => {
                 let file = on_disk(server, bytes).await?;
                 let syntax = media.and_then(|m| m.parameter("transfer-syntax").map(str::to_owned));
-                let bulk = Bulk { file, transfer_syntax_uid: syntax };
+                let size_bytes = file.as_file().metadata().map_or(u64::MAX, |m| m.len());
+                let path = file.into_temp_path();
+                let bulk = Bulk { path, size_bytes, transfer_syntax_uid: syntax };
                 bulks.0.entry(location).or_default().push(bulk);
             }
             (None, Received::Spooled(_)) => {
@@ -66,7 +77,7 @@ pub(super) async fn receive(
             }
         }
     }
-    store_all(server, data_sets, bulks, storing).await
+    store_all(server, metadata, bulks, storing).await
 }
 
 /// Stores the data sets of a body that is nothing but DICOM JSON.
@@ -75,7 +86,11 @@ pub(super) async fn store_body(
     body: &[u8],
     storing: &mut Storing,
 ) -> Result<(), ApiError> {
-    store_all(server, read_data_sets(body)?, Bulks::default(), storing).await
+    let text = String::from_utf8(body.to_vec());
+    let text = text.map_err(|_| ApiError::invalid("DICOM JSON is not UTF-8"))?;
+    let mut metadata = Metadata::default();
+    metadata.add(text, server)?;
+    store_all(server, metadata, Bulks::default(), storing).await
 }
 
 pub(super) fn is_json(essence: &str) -> bool {
@@ -101,49 +116,82 @@ fn header_value(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name).and_then(|value| value.to_str().ok()).map(|text| text.trim().to_owned())
 }
 
-/// An array of data sets, or a single one.
-fn read_data_sets(text: &[u8]) -> Result<Vec<Map<String, Value>>, ApiError> {
-    let not = |what: &str| ApiError::invalid(format!("DICOM JSON of {} bytes {what}", text.len()));
-    let value: Value = serde_json::from_slice(text).map_err(|_| not("is no JSON"))?;
-    let items = match value {
-        Value::Array(items) => items,
-        single => vec![single],
-    };
-    let objects = items.into_iter().map(|item| match item {
-        Value::Object(members) => Ok(members),
-        _ => Err(not("has an item that is no object")),
-    });
-    objects.collect()
+impl Metadata {
+    fn size_bytes(&self) -> usize {
+        self.0.iter().map(|(text, _)| text.len()).sum()
+    }
+
+    /// Adds a text with an array of data sets, or a single one.
+    fn add(&mut self, text: String, server: &Server) -> Result<(), ApiError> {
+        let before: usize = self.0.iter().map(|(_, data_sets)| data_sets.len()).sum();
+        let left = server.settings().upload_part_count_max.saturating_sub(before as u64);
+        let data_sets = json_data_sets(&text, left).map_err(|error| match error.kind() {
+            ErrorKind::TooLarge => ApiError::of(&error),
+            _ => ApiError::invalid(error.to_string()),
+        })?;
+        self.0.push((text, data_sets));
+        Ok(())
+    }
 }
 
 async fn store_all(
     server: &Server,
-    data_sets: Vec<Map<String, Value>>,
+    metadata: Metadata,
     bulks: Bulks,
     storing: &mut Storing,
 ) -> Result<(), ApiError> {
-    let bulks = std::sync::Arc::new(bulks);
-    for data_set in data_sets {
-        let (limits, bulks) = (server.app.config.dicom.limits(), std::sync::Arc::clone(&bulks));
-        let built = run_blocking(move || {
-            bulks.check_size(&data_set, limits.instance_size_bytes_max)?;
-            part10_from_json(&data_set, &mut |uri| bulks.find(uri), &limits)
-        });
-        match built.await? {
-            Ok(bytes) => storing.store(Received::Spooled(Bytes::Memory(bytes))).await,
-            Err(error) if error.kind() == ErrorKind::TooLarge => {
-                storing.refuse(Failure::of(ArchiveError::Dicom(error)));
+    let bulks = Arc::new(bulks);
+    for (text, data_sets) in metadata.0 {
+        let text = Arc::new(text);
+        for data_set in data_sets {
+            match build(server, &text, data_set, &bulks).await? {
+                Ok(file) => storing.store(Received::Spooled(file)).await,
+                Err(error) if error.kind() == ErrorKind::TooLarge => {
+                    storing.refuse(Failure::of(ArchiveError::Dicom(error)));
+                }
+                Err(error) => storing.refuse(Failure::unreadable(error.to_string())),
             }
-            Err(error) => storing.refuse(Failure::unreadable(error.to_string())),
         }
     }
     Ok(())
 }
 
+/// Builds the file of one data set, once there is memory for what that takes: its values, and its
+/// bulk data, of which at most all are its own. What is built waits as an upload does, in memory
+/// when it is small.
+async fn build(
+    server: &Server,
+    text: &Arc<String>,
+    data_set: JsonDataSet,
+    bulks: &Arc<Bulks>,
+) -> Result<Result<Bytes, DicomError>, ApiError> {
+    let closed = |_| ApiError::new(ErrorKind::Internal, "store permits are gone");
+    let limits = server.app.config.dicom.limits();
+    let bulk_bytes = bulks.size_bytes().min(limits.instance_size_bytes_max);
+    let permits = store_permits(data_set.values_bytes.saturating_add(bulk_bytes));
+    let _permit = server.stores.acquire_many(permits).await.map_err(closed)?;
+    let (text, bulks) = (Arc::clone(text), Arc::clone(bulks));
+    let built = run_blocking(move || {
+        let values = read_json_data_set(&text, &data_set)?;
+        bulks.check_size(&values, limits.instance_size_bytes_max)?;
+        part10_from_json(&values, &mut |uri| bulks.find(uri), &limits)
+    });
+    match built.await? {
+        Ok(bytes) if bytes.len() > IN_MEMORY_BYTES_MAX => {
+            Ok(Ok(Bytes::File(on_disk(server, Bytes::Memory(bytes)).await?)))
+        }
+        built => Ok(built.map(Bytes::Memory)),
+    }
+}
+
 impl Bulks {
+    fn size_bytes(&self) -> u64 {
+        self.0.values().flatten().map(|bulk| bulk.size_bytes).fold(0, u64::saturating_add)
+    }
+
     fn find(&self, uri: &str) -> Option<BulkParts> {
         let bulks = self.0.get(uri.trim())?;
-        let read = bulks.iter().map(|bulk| std::fs::read(bulk.file.path()));
+        let read = bulks.iter().map(|bulk| std::fs::read(&bulk.path));
         let transfer_syntax_uid = bulks.first()?.transfer_syntax_uid.clone();
         Some(BulkParts { parts: read.collect::<Result<_, _>>().ok()?, transfer_syntax_uid })
     }
@@ -161,8 +209,7 @@ impl Bulks {
             }
             let bulks = value["BulkDataURI"].as_str().and_then(|uri| self.0.get(uri.trim()));
             for bulk in bulks.into_iter().flatten() {
-                let size = bulk.file.as_file().metadata().map_or(0, |metadata| metadata.len());
-                found = found.saturating_add(size);
+                found = found.saturating_add(bulk.size_bytes);
             }
         }
         match found > max {

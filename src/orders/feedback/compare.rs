@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::FeedbackError;
 use crate::archive::Archive;
 use crate::dicom::{Instance, SeriesUid, StudyUid};
-use crate::dicom_seg::{self, SegSegment, SegmentDescription};
+use crate::dicom_seg::{SegReader, SegmentDescription};
 use crate::series;
 
 /// Agreement of one segment.
@@ -26,7 +26,8 @@ pub(super) fn reward(segments: &[SegmentAgreement]) -> f64 {
     sum / segments.len().max(1) as f64
 }
 
-/// Compares two segmentations of a series, segment by segment.
+/// Compares two segmentations of a series, segment by segment. Only the masks of one pair are held
+/// at a time: a file of a few kilobytes may describe thousands of segments.
 pub(super) fn agreement(
     archive: &Archive,
     (study, source): (&StudyUid, &SeriesUid),
@@ -34,39 +35,42 @@ pub(super) fn agreement(
     theirs: &Instance,
 ) -> Result<Vec<SegmentAgreement>, FeedbackError> {
     let (series, _) = series::assemble(archive.load_series(study, source)?)?;
-    let (ours, _) = dicom_seg::read(ours, &series)?;
-    let (theirs, _) = dicom_seg::read(theirs, &series)?;
-    let compared = compared(&ours, &theirs);
-    if compared.iter().any(|segment| segment.in_both) {
-        Ok(compared)
-    } else {
-        Err(FeedbackError::NothingInCommon)
+    let (ours, _) = SegReader::open(ours, &series)?;
+    let (theirs, _) = SegReader::open(theirs, &series)?;
+    let pairs = paired(ours.segments().collect(), theirs.segments().collect());
+    if !pairs.iter().any(|pair| pair.numbers.is_some()) {
+        return Err(FeedbackError::NothingInCommon);
     }
+    let compared = pairs.into_iter().map(|Pair { label, numbers }| {
+        let dice = match numbers {
+            Some((left, right)) => dice(&ours.mask(left)?, &theirs.mask(right)?),
+            None => 0.0,
+        };
+        Ok(SegmentAgreement { label, dice, in_both: numbers.is_some() })
+    });
+    compared.collect()
+}
+
+/// A segment of either side, with the numbers it has on ours and on theirs when both have it.
+struct Pair {
+    label: String,
+    numbers: Option<(u16, u16)>,
 }
 
 /// Pairs segments by code and side, then by label.
-fn compared(ours: &[SegSegment], theirs: &[SegSegment]) -> Vec<SegmentAgreement> {
-    let mut left: Vec<&SegSegment> = theirs.iter().collect();
-    let mut compared = Vec::new();
+fn paired(ours: Vec<&SegmentDescription>, theirs: Vec<&SegmentDescription>) -> Vec<Pair> {
+    let mut left = theirs;
+    let mut pairs = Vec::new();
     for segment in ours {
-        let label = segment.description.label.clone();
         let by = |same: fn(&SegmentDescription, &SegmentDescription) -> bool| {
-            left.iter().position(|other| same(&segment.description, &other.description))
+            left.iter().position(|other| same(segment, other))
         };
         let found = by(same_code).or_else(|| by(same_label));
-        compared.push(match found.map(|at| left.remove(at)) {
-            Some(other) => {
-                SegmentAgreement { label, dice: dice(&segment.mask, &other.mask), in_both: true }
-            }
-            None => SegmentAgreement { label, dice: 0.0, in_both: false },
-        });
+        let numbers = found.map(|at| (segment.number, left.remove(at).number));
+        pairs.push(Pair { label: segment.label.clone(), numbers });
     }
-    compared.extend(left.into_iter().map(|other| SegmentAgreement {
-        label: other.description.label.clone(),
-        dice: 0.0,
-        in_both: false,
-    }));
-    compared
+    pairs.extend(left.into_iter().map(|other| Pair { label: other.label.clone(), numbers: None }));
+    pairs
 }
 
 fn same_code(left: &SegmentDescription, right: &SegmentDescription) -> bool {
@@ -103,58 +107,68 @@ mod tests {
     use crate::runtime::vocabulary::Code;
 
     fn segment(
+        number: u16,
         label: &str,
         code: Option<&str>,
         side: Option<&str>,
-        inside: &[usize],
-    ) -> SegSegment {
+    ) -> SegmentDescription {
         let code_of =
             |value: &str| Code { value: value.into(), scheme: "SCT".into(), meaning: value.into() };
-        SegSegment {
-            description: SegmentDescription {
-                number: 1,
-                label: label.into(),
-                category: None,
-                property_type: code.map(code_of),
-                modifiers: side.map(code_of).into_iter().collect(),
-                tracking_uid: None,
-                cielab: None,
-            },
-            mask: Array3::from_shape_fn([1, 2, 5], |(_, r, c)| inside.contains(&(5 * r + c))),
+        SegmentDescription {
+            number,
+            label: label.into(),
+            category: None,
+            property_type: code.map(code_of),
+            modifiers: side.map(code_of).into_iter().collect(),
+            tracking_uid: None,
+            cielab: None,
         }
+    }
+
+    fn mask(inside: &[usize]) -> Array3<bool> {
+        Array3::from_shape_fn([1, 2, 5], |(_, r, c)| inside.contains(&(5 * r + c)))
     }
 
     #[test]
     fn segments_pair_by_code_and_side_then_by_label() {
         let ours = [
-            segment("left kidney", Some("K"), Some("L"), &[0, 1, 2]),
-            segment("spleen", Some("S"), None, &[7]),
+            segment(1, "left kidney", Some("K"), Some("L")),
+            segment(4, "spleen", Some("S"), None),
+            segment(5, "liver", None, None),
         ];
         let theirs = [
-            segment("right one", Some("K"), Some("R"), &[0, 1, 2]),
-            segment("Segment_1", Some("K"), Some("L"), &[1, 2, 3]),
-            segment("Spleen", None, None, &[7, 8]),
+            segment(1, "right one", Some("K"), Some("R")),
+            segment(2, "Segment_1", Some("K"), Some("L")),
+            segment(3, "Spleen", None, None),
         ];
-        let found: Vec<(String, f64, bool)> = compared(&ours, &theirs)
-            .into_iter()
-            .map(|s| (s.label, (s.dice * 1000.0).round() / 1000.0, s.in_both))
-            .collect();
+        let pairs = paired(ours.iter().collect(), theirs.iter().collect());
+        let found: Vec<_> = pairs.iter().map(|pair| (pair.label.as_str(), pair.numbers)).collect();
         assert_eq!(
             found,
             [
-                ("left kidney".to_owned(), 0.667, true),
-                ("spleen".to_owned(), 0.667, true),
-                ("right one".to_owned(), 0.0, false),
+                ("left kidney", Some((1, 2))),
+                ("spleen", Some((4, 3))),
+                ("liver", None),
+                ("right one", None),
             ]
         );
     }
 
     #[test]
+    fn dice_is_the_overlap_over_the_mean_size() {
+        let check = |left: &[usize], right: &[usize], expected: f64| {
+            assert!((dice(&mask(left), &mask(right)) - expected).abs() < 1e-12);
+        };
+        check(&[0, 1, 2], &[1, 2, 3], 2.0 / 3.0);
+        check(&[7], &[7, 8], 2.0 / 3.0);
+        check(&[], &[], 1.0);
+        check(&[], &[1], 0.0);
+    }
+
+    #[test]
     fn reward_is_the_mean_over_both_sides_segments() {
-        let segments = compared(
-            &[segment("a", None, None, &[1])],
-            &[segment("a", None, None, &[1]), segment("b", None, None, &[2])],
-        );
-        assert!((reward(&segments) - 0.5).abs() < 1e-12);
+        let agreement =
+            |dice: f64| SegmentAgreement { label: "a".into(), dice, in_both: dice > 0.0 };
+        assert!((reward(&[agreement(1.0), agreement(0.0)]) - 0.5).abs() < 1e-12);
     }
 }

@@ -12,11 +12,17 @@ const BOUNDARY_LENGTH_MAX: usize = 200;
 
 /// What is wrong with a body, as a sentence's object.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Broken {
+pub enum Broken {
+    /// It ends inside a part, or before any.
     #[error("a multipart body that breaks off")]
     BreaksOff,
+    /// The sender was silent for too long.
     #[error("nothing of a multipart body for {seconds} seconds")]
-    Silent { seconds: u64 },
+    Silent {
+        /// For how long we waited.
+        seconds: u64,
+    },
+    /// The headers of a part, or what is before the first, go on and on.
     #[error("a part with more than {HEAD_BYTES_MAX} bytes of headers")]
     EndlessHead,
 }
@@ -34,8 +40,9 @@ pub(super) fn boundary(content_type: &str) -> Option<String> {
     (1..=BOUNDARY_LENGTH_MAX).contains(&boundary.len()).then(|| boundary.to_owned())
 }
 
-/// The parts of a body, one after the other.
-pub(super) struct Parts<S> {
+/// The parts of a body, one after the other. Holds the chunk that came last, and at most 64 KiB of
+/// headers.
+pub struct Parts<S> {
     chunks: S,
     buffer: BytesMut,
     delimiter: Vec<u8>,
@@ -44,7 +51,7 @@ pub(super) struct Parts<S> {
 }
 
 /// A part whose content is being read.
-pub(super) struct Part {
+pub struct Part {
     done: bool,
 }
 
@@ -52,8 +59,8 @@ impl<S, E> Parts<S>
 where
     S: Stream<Item = Result<Bytes, E>> + Unpin,
 {
-    /// `idle` is how long the sender may be silent.
-    pub(super) fn new(chunks: S, boundary: &str, idle: Duration) -> Self {
+    /// Starts reading a body. `idle` is how long the sender may be silent.
+    pub fn new(chunks: S, boundary: &str, idle: Duration) -> Self {
         // The first boundary may stand at the very start; a line end in front makes all alike.
         let buffer = BytesMut::from(&b"\r\n"[..]);
         let delimiter = format!("\r\n--{boundary}").into_bytes();
@@ -62,7 +69,10 @@ where
 
     /// The next part, with its headers passed over; none after the last boundary. What is left of
     /// the part before is skipped.
-    pub(super) async fn next(&mut self) -> Result<Option<Part>, Broken> {
+    ///
+    /// # Errors
+    /// When the body is [`Broken`].
+    pub async fn next(&mut self) -> Result<Option<Part>, Broken> {
         if self.ended {
             return Ok(None);
         }
@@ -99,7 +109,10 @@ where
     }
 
     /// The next bytes of a part; none at its end.
-    pub(super) async fn chunk(&mut self, part: &mut Part) -> Result<Option<Bytes>, Broken> {
+    ///
+    /// # Errors
+    /// As [`Parts::next`].
+    pub async fn chunk(&mut self, part: &mut Part) -> Result<Option<Bytes>, Broken> {
         loop {
             if part.done {
                 return Ok(None);

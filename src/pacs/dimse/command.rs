@@ -47,9 +47,9 @@ const GROUP_LENGTH: u16 = 0x0000;
 const NO_DATA_SET: u16 = 0x0101;
 const WITH_DATA_SET: u16 = 0x0000;
 
-/// One command set.
+/// One command set: elements of group 0000.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Command {
+pub struct Command {
     elements: BTreeMap<u16, Vec<u8>>,
 }
 
@@ -141,7 +141,7 @@ impl Command {
     }
 
     /// Writes the command set with its group length.
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub fn encode(&self) -> Vec<u8> {
         let mut body = Vec::new();
         for (element, value) in &self.elements {
             put(&mut body, *element, value);
@@ -156,7 +156,7 @@ impl Command {
     ///
     /// # Errors
     /// What is wrong with it, as a sentence's object.
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, String> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
         let mut elements = BTreeMap::new();
         let mut rest = bytes;
         while !rest.is_empty() {
