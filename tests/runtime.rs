@@ -69,7 +69,7 @@ fn refuses_a_bundle_that_is_not_what_its_manifest_says() {
 
 #[test]
 fn refuses_a_file_with_one_bit_flipped() {
-    let folder = changed("0.2.0", "0.2.1");
+    let folder = changed("0.1.0", "0.1.1");
     let path = folder.path().join("embed_tokens.onnx");
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[20_000] ^= 1;

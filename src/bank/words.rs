@@ -90,6 +90,9 @@ fn digits(word: &[char]) -> impl Iterator<Item = &char> {
 /// Only cells within `most` of the diagonal can matter: row i holds columns i - most to i + most.
 fn distance_within(left: &[char], right: &[char], most: usize) -> Option<usize> {
     const FAR: u8 = u8::MAX / 2;
+    if left.len().abs_diff(right.len()) > most {
+        return None;
+    }
     // Column j of row i lies at j - i + most + 1; a cell beyond either end stays far.
     let start = most + 1;
     let (mut before, mut last) = ([FAR; 2 * TYPOS_MAX + 3], [FAR; 2 * TYPOS_MAX + 3]);
@@ -120,7 +123,7 @@ fn distance_within(left: &[char], right: &[char], most: usize) -> Option<usize> 
         }
         (before, last) = (last, row);
     }
-    let found = usize::from(last[(right.len() + start).checked_sub(left.len())?]);
+    let found = usize::from(last[right.len() + start - left.len()]);
     (found <= most).then_some(found)
 }
 
