@@ -7,10 +7,10 @@ mod dicom_json;
 #[path = "fuzz/checks/dimse.rs"]
 #[allow(dead_code, reason = "the heap is counted where it can be")]
 mod dimse;
-mod mutator;
 #[path = "fuzz/checks/multipart.rs"]
 #[allow(dead_code, reason = "the heap is counted where it can be")]
 mod multipart;
+mod mutator;
 mod seeds;
 
 use std::panic::catch_unwind;

@@ -174,7 +174,8 @@ impl Reader<'_, '_> {
             Some(Err(_)) => return Err(bad(tag, "has an unknown vr")),
             None => dictionary_vr(tag, false).ok_or_else(|| bad(tag, "has no vr"))?,
         };
-        let has_bytes = ["BulkDataURI", "InlineBinary"].iter().any(|name| element[name].is_string());
+        let has_bytes =
+            ["BulkDataURI", "InlineBinary"].iter().any(|name| element[name].is_string());
         if vr == VR::SQ && has_bytes {
             return Err(bad(tag, "is a sequence told as bytes"));
         }
@@ -271,9 +272,20 @@ fn primitive(tag: Tag, vr: VR, values: &[Value]) -> Result<PrimitiveValue, Dicom
         }
         _ => {
             let texts = values.iter().map(|value| text(tag, vr, value));
-            PrimitiveValue::Strs(texts.collect::<Result<C<String>, _>>()?)
+            let texts = texts.collect::<Result<C<String>, _>>()?;
+            // Whatever Specific Character Set says, these are ASCII (PS3.5 §6.1.2.3), and other
+            // characters would be read as others.
+            if is_always_ascii(vr) && !texts.iter().all(|text| text.is_ascii()) {
+                return Err(bad(tag, &format!("has a character that vr {vr} cannot hold")));
+            }
+            PrimitiveValue::Strs(texts)
         }
     })
+}
+
+fn is_always_ascii(vr: VR) -> bool {
+    use VR::*;
+    matches!(vr, AE | AS | CS | DA | DS | DT | IS | TM | UI)
 }
 
 fn number(value: &Value) -> Option<f64> {
@@ -445,6 +457,8 @@ mod tests {
         check("00100020", json!({ "vr": "LO", "Value": "x" }));
         check("00400275", json!({ "vr": "SQ", "Value": ["x"] }));
         check("00091001", json!({ "vr": "OB", "InlineBinary": "A" }));
+        check("00180015", json!({ "vr": "CS", "Value": ["FUß"] }));
+        check("00280030", json!({ "vr": "DS", "Value": ["0,5\u{a0}"] }));
         check("00400275", json!({ "vr": "SQ", "InlineBinary": "/v8A4AAAAAA=" }));
         check("00400275", json!({ "vr": "SQ", "BulkDataURI": "pixels" }));
         check("FFFEE00D", json!({ "vr": "UL" }));

@@ -52,3 +52,17 @@ fn samples<T: FrameBufferSample + Copy + Default + Into<u32>>(
         written => Err(format!("the decoder gives {written} of {count} samples")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found by fuzzing: 17 bytes for which the decoder took 240 MB before it missed the rest.
+    #[test]
+    fn a_frame_far_larger_than_its_image_is_refused() {
+        let frame = b"\xff\x0a\xf8\x00\x28\xc0\xa0\x68\x11\x08\x04\x01\x00\xf7\x0a\x4b\x38";
+        let shape = Shape { rows: 32, columns: 21, components: 1, precision: 12 };
+        let error = decode(frame, shape).expect_err("no image");
+        assert!(error.contains("failed to allocate"), "{error}");
+    }
+}

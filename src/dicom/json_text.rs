@@ -191,7 +191,8 @@ mod tests {
         assert!(MEMBER_BYTES >= 3 * (size + std::mem::size_of::<String>() as u64 + 8));
         assert!(cost(r#"{"a":[1,1,1,1]}"#) >= cost(r#"{"a":[]}"#) + 3 * 3 * size);
         // Text of 6 MB that would take more than 1 GiB.
-        let many = format!("{{\"00091001\":{{\"vr\":\"US\",\"Value\":[1{}]}}}}", ",1".repeat(3 << 20));
+        let many =
+            format!("{{\"00091001\":{{\"vr\":\"US\",\"Value\":[1{}]}}}}", ",1".repeat(3 << 20));
         let sets = json_data_sets(&many, 1).unwrap();
         let error = read_json_data_set(&many, &sets[0]).unwrap_err().to_string();
         assert!(error.contains("the limit is 1073741824"), "{error}");

@@ -90,8 +90,8 @@ impl Upload {
         let boundary = boundary
             .filter(|boundary| (1..=BOUNDARY_LENGTH_MAX).contains(&boundary.len()))
             .ok_or_else(|| ApiError::invalid("multipart content type has no usable boundary"))?;
-        let constraints =
-            Constraints::new().size_limit(SizeLimit::new().whole_stream(limits.body_size_bytes_max));
+        let constraints = Constraints::new()
+            .size_limit(SizeLimit::new().whole_stream(limits.body_size_bytes_max));
         let unread = Unread::default();
         let body = Paced::new(body.into_data_stream(), unread.clone());
         let parts = Multipart::with_constraints(body, boundary, constraints);
@@ -246,7 +246,9 @@ impl UploadLimits {
 
     fn broken(&self, error: &multer::Error) -> ApiError {
         match error {
-            multer::Error::StreamSizeExceeded { .. } => ApiError::body_too_large(self.body_size_bytes_max),
+            multer::Error::StreamSizeExceeded { .. } => {
+                ApiError::body_too_large(self.body_size_bytes_max)
+            }
             multer::Error::StreamReadFailed(cause) if cause.is::<EndlessHeader>() => {
                 ApiError::invalid(cause.to_string())
             }

@@ -52,7 +52,7 @@ pub fn multipart() -> Vec<Vec<u8>> {
         let parts = pair.map(|content| Part { headers: dicom, content });
         let quoted = "multipart/related; type=\"application/dicom\"; boundary=\"b0undary\"";
         let plain = "multipart/related;boundary=b0undary;type=application/dicom";
-        upload(cut, if number % 2 == 0 { quoted } else { plain }, "b0undary", &parts)
+        upload(cut, if number.is_multiple_of(2) { quoted } else { plain }, "b0undary", &parts)
     };
     let mut seeds: Vec<_> = (0..8).map(|number| related(number, CUTS[number % 4])).collect();
     let text = b"[{\"00080018\":{\"vr\":\"UI\",\"Value\":[\"1.2.3\"]}}]";
@@ -80,7 +80,8 @@ pub fn multipart() -> Vec<Vec<u8>> {
         ];
         seeds.push(upload(cut, "multipart/form-data; boundary=--x", "--x", &parts));
         // A preamble, an empty part, one without headers, and an epilogue.
-        let body = b"m/x; boundary=b\npreamble\r\n--b \t\r\n\r\n\r\n--b\r\nA: b\r\n\r\nc\r\n--b--\r\nd";
+        let body =
+            b"m/x; boundary=b\npreamble\r\n--b \t\r\n\r\n\r\n--b\r\nA: b\r\n\r\nc\r\n--b--\r\nd";
         seeds.push([&[cut], &body[..]].concat());
     }
     seeds
@@ -159,10 +160,8 @@ pub fn dimse() -> Vec<Vec<u8>> {
     };
     // Study Instance UID of a query, implicit.
     let identifier = b"\x20\0\x0d\0\x06\0\0\x001.2.3\0";
-    let values = vec![
-        value(PDataValueType::Command, &command),
-        value(PDataValueType::Data, identifier),
-    ];
+    let values =
+        vec![value(PDataValueType::Command, &command), value(PDataValueType::Data, identifier)];
     let pdus = [
         Pdu::AssociationRQ(request),
         Pdu::PData { data: values },

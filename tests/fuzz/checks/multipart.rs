@@ -117,17 +117,14 @@ fn read(content_type: &HeaderValue, chunks: Vec<Bytes>, cut: u8) -> Option<Outco
     let chunks = futures_util::stream::iter(chunks.into_iter().map(Ok::<_, std::io::Error>));
     let mut upload = Upload::open(LIMITS, &headers, Body::from_stream(chunks)).ok()?;
     let mut outcome = Outcome::default();
-    let ended = RUNTIME.with(|runtime| runtime.block_on(read_parts(&mut upload, &mut outcome, cut)));
+    let ended =
+        RUNTIME.with(|runtime| runtime.block_on(read_parts(&mut upload, &mut outcome, cut)));
     outcome.is_whole = ended.is_ok();
     Some(outcome)
 }
 
 /// Reads some parts whole, some as text, and passes others over.
-async fn read_parts(
-    upload: &mut Upload,
-    outcome: &mut Outcome,
-    cut: u8,
-) -> Result<(), ApiError> {
+async fn read_parts(upload: &mut Upload, outcome: &mut Outcome, cut: u8) -> Result<(), ApiError> {
     while let Some(field) = upload.next().await? {
         let name = field.name().map(str::to_owned);
         let content_type = field.content_type().map(|mime| mime.essence_str().to_owned());
