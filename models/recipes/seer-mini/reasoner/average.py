@@ -21,8 +21,9 @@ def main():
     parser.add_argument("--share", type=float, default=0.35, help="of the first")
     parser.add_argument("--out", required=True)
     arguments = parser.parse_args()
-    first, second = (torch.load(path)["model"] for path in arguments.checkpoints)
-    torch.save({"model": average(first, second, arguments.share)}, arguments.out)
+    first, second = (torch.load(path) for path in arguments.checkpoints)
+    mean = average(first["model"], second["model"], arguments.share)
+    torch.save({"model": mean, "heads": second["heads"]}, arguments.out)
 
 
 if __name__ == "__main__":

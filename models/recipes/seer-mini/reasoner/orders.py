@@ -334,10 +334,10 @@ class Drawer:
             text = f"{self.verb()} {spoken}"
         if r.random() < 0.3:
             alias = alias.lower() if r.random() < 0.6 else alias.upper()
-        if self.skill_share == 0 or invented and r.random() < 0.2:
+        if self.skill_share == 0 or invented and r.random() < 0.07:
             offered = self.irrelevant(alias=alias) if self.skill_share == 1 or r.random() < self.skill_share else None
             return Order(text, "taught", traces.ambiguous_trace(facts), (), traces.AMBIGUOUS, offered)
-        lines = self.irrelevant_lines(r.choice((0, 1, 1, 2, 2, 3)), name, alias)
+        lines = self.irrelevant_lines(r.choice((0, 0, 0, 1, 1, 2, 3)), name, alias)
         offered, rank = skills.blocks(skills.content(alias, meaning, r), lines, r)
         verdict = facts.verdict(name)
         return Order(text, "taught", traces.trace(facts, [name], rank), (name,) if verdict == "segment" else (), verdict, offered)

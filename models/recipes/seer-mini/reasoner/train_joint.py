@@ -26,7 +26,7 @@ WEIGHTS = {"opening": 4.0, "place": 0.3, "side": 4.0, "answer": 2.0, "rest": 1.0
 PLACES_UNKNOWN = WEIGHTS | {"place": 0.0}
 SCANS, ORDERS = 4, 3  # a batch: scans, and orders about each
 #: What a step is about: text alone, text with skill blocks (longer, so fewer at once), or scans. Chances and batch sizes.
-STEPS = {"text": (0.42, 24), "skills": (0.30, 12), "joint": (0.28, None)}
+STEPS = {"text": (0.22, 24), "skills": (0.58, 12), "joint": (0.20, None)}
 AUXILIARY = 0.5
 #: The vision tower has learnt; at the full rate the language loss undoes what it knows of regions.
 VISION_FACTOR = 0.15
