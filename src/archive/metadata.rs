@@ -115,6 +115,10 @@ fn tag_of(step: &str) -> Option<Tag> {
 /// Turns DS and IS into numbers and drops padding; empty values go.
 fn tidy(element: &mut Value) {
     let Some(fields) = element.as_object_mut() else { return };
+    // A value shorter than its words has none (PS3.18 §F.2.5).
+    if fields.get("InlineBinary").and_then(Value::as_str) == Some("") {
+        fields.remove("InlineBinary");
+    }
     let is_number = matches!(fields.get("vr").and_then(Value::as_str), Some("DS" | "IS"));
     let Some(Value::Array(values)) = fields.get_mut("Value") else { return };
     for value in values.iter_mut() {
@@ -193,5 +197,8 @@ mod tests {
         let mut gap = json!({ "vr": "LO", "Value": ["a", "", "b "] });
         tidy(&mut gap);
         assert_eq!(gap["Value"], json!(["a", null, "b"]));
+        let mut no_word = json!({ "vr": "OV", "InlineBinary": "" });
+        tidy(&mut no_word);
+        assert_eq!(no_word, json!({ "vr": "OV" }));
     }
 }
