@@ -515,11 +515,11 @@ fn samples_that_share_a_prompt_equal_samples_of_their_own() {
         seed: Some(40),
         ..DecodingOverrides::default()
     };
-    let request = || ReasonRequest::new(&views, "liver").with_decoding(decoding.clone());
+    let request = || ReasonRequest::new(&views, "liver").with_decoding(decoding);
     let shared =
         reasoner().reason_samples(request(), 3, &Cancel::new(), &Progress::silent()).unwrap();
     for (index, trace) in shared.iter().enumerate() {
-        let own = DecodingOverrides { seed: Some(40 + index as u64), ..decoding.clone() };
+        let own = DecodingOverrides { seed: Some(40 + index as u64), ..decoding };
         let request = ReasonRequest::new(&views, "liver").with_decoding(own);
         let alone = reasoner().reason(request, &Cancel::new(), &Progress::silent()).unwrap();
         assert_eq!(*trace, alone);

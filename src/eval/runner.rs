@@ -219,7 +219,7 @@ impl CaseRun<'_> {
         };
         let request = ReasonRequest::new(views, text)
             .with_skills(&skills)
-            .with_decoding(self.runner.decoding.clone());
+            .with_decoding(self.runner.decoding);
         let reasoner = self.runner.models.reasoner;
         let trace = reasoner.reason(request, &self.runner.cancel, &Progress::silent())?;
         let mut execution = self.understand(trace, text, skills, configuration);

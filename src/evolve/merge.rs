@@ -77,7 +77,8 @@ impl Held {
     pub fn of(bank: &Bank, round: u64, skills: &crate::bank::SkillSet) -> Vec<Self> {
         let held = |skill: &Arc<Skill>| {
             let standing = bank.standing(&skill.id);
-            let last = bank.counts(skill).last_round.max(Some(skill.audit.birth_round)).unwrap_or(0);
+            let last =
+                bank.counts(skill).last_round.max(Some(skill.audit.birth_round)).unwrap_or(0);
             let held = Self {
                 skill: Arc::clone(skill),
                 gain: bank.gain(skill),
