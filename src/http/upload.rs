@@ -81,7 +81,7 @@ impl Upload {
     /// Content-Length count.
     ///
     /// # Errors
-    /// As [`Upload::start`].
+    /// When the boundary is missing or the body says it is too long.
     pub fn open(limits: UploadLimits, headers: &HeaderMap, body: Body) -> Result<Self, ApiError> {
         check_length(headers, limits.body_size_bytes_max)?;
         let content_type = header_text(headers, header::CONTENT_TYPE);
