@@ -50,12 +50,12 @@ pub struct ChainFault {
     pub message: String,
 }
 
-/// Appends the record of an order and gives its text, in which it names its predecessor.
+/// Appends the record of an order, which then names its predecessor.
 pub(super) fn append(
     connection: &mut Connection,
     id: Uuid,
     record: &mut ReasoningRecord,
-) -> Result<String, OrderError> {
+) -> Result<(), OrderError> {
     let transaction = connection.transaction()?;
     record.previous_sha256 = transaction
         .query_row("SELECT sha256 FROM records ORDER BY sequence DESC LIMIT 1", [], |row| {
@@ -67,8 +67,7 @@ pub(super) fn append(
         "INSERT INTO records (id, sha256, record) VALUES (?1, ?2, ?3)",
         params![id.to_string(), sha256_of(&text), text],
     )?;
-    transaction.commit()?;
-    Ok(text)
+    Ok(transaction.commit()?)
 }
 
 /// The last record of an order.
@@ -82,7 +81,8 @@ pub(super) fn of_order(connection: &Connection, id: Uuid) -> Result<Option<Strin
         .optional()?)
 }
 
-/// Checks the chain in a database of orders, which a server may be using.
+/// Checks the chain in a database of orders. Reads every record over a connection of its own, so
+/// that a server goes on taking orders meanwhile.
 ///
 /// # Errors
 /// When the file is no such database.
@@ -101,7 +101,7 @@ pub fn verify_records(database: &Path) -> Result<RecordChain, OrderError> {
 }
 
 /// Reads every record and checks its hash and the link to the one before.
-pub(super) fn verify(connection: &Connection) -> Result<RecordChain, OrderError> {
+fn verify(connection: &Connection) -> Result<RecordChain, OrderError> {
     let record_count =
         connection.query_row("SELECT count(*) FROM records", [], |row| count(row, 0))?;
     let mut chain = RecordChain { record_count, last_sha256: None, fault: None };

@@ -111,12 +111,14 @@ impl super::store::Store {
     /// the instance appears.
     fn wrote(&self, identity: &Identity) -> Result<bool, OrderError> {
         self.with(|connection| {
-            let count: i64 = connection.query_row(
-                "SELECT count(*) FROM orders WHERE study_uid = ?1 AND instr(record, ?2) > 0",
+            // The column of `orders` holds the records of releases that had no chain.
+            let written = connection.query_row(
+                "SELECT EXISTS (SELECT 1 FROM orders o LEFT JOIN records r ON r.id = o.id \
+                 WHERE o.study_uid = ?1 AND instr(coalesce(r.record, o.record, ''), ?2) > 0)",
                 [identity.study.as_str(), identity.sop_instance.as_str()],
                 |row| row.get(0),
             )?;
-            Ok(count > 0)
+            Ok(written)
         })
     }
 }

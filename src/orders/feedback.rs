@@ -12,10 +12,10 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::store::{from_milliseconds, from_word, milliseconds};
-use super::{Order, OrderError, OrderState, Orders};
+use super::{Order, OrderError, OrderResult, OrderState, Orders, ReasoningRecord};
 use crate::archive::{ArchiveError, Scope};
 use crate::bank::{BankError, Evidence, RejectReason, Reward, RewardSource};
-use crate::dicom::{DicomError, SopInstanceUid};
+use crate::dicom::{DicomError, SeriesUid, SopInstanceUid};
 use crate::dicom_seg::SegError;
 use crate::error::{ErrorKind, Kind};
 use crate::series::SeriesError;
@@ -276,18 +276,15 @@ impl Orders {
         self.shared.store.feedback(id)
     }
 
-    /// Compares an order's own segmentation with another one of its study.
+    /// Compares an order's own segmentation with another one of its study; one that was refused
+    /// has none, and lacks every segment of the other.
     fn agreement(
         &self,
         order: &Order,
         corrected: &SopInstanceUid,
     ) -> Result<Vec<SegmentAgreement>, FeedbackError> {
-        let no_result = || {
-            let state = order.state.word().to_owned();
-            FeedbackError::NoResult { id: order.id, state }
-        };
-        let result = order.result.as_ref().ok_or_else(no_result)?;
-        if result.seg_sop_instance_uid == *corrected {
+        let result = order.result.as_ref();
+        if result.is_some_and(|result| result.seg_sop_instance_uid == *corrected) {
             return Err(FeedbackError::OwnSegmentation(corrected.clone()));
         }
         let archive = &self.shared.archive;
@@ -298,11 +295,24 @@ impl Orders {
         let other = other.ok_or_else(unknown)?;
         let scope = |series, instance| Scope::instance(study.clone(), series, instance);
         let theirs = archive.load_instance(&scope(other.series.clone(), corrected.clone()))?;
-        let ours = archive.load_instance(&scope(
-            result.seg_series_uid.clone(),
-            result.seg_sop_instance_uid.clone(),
-        ))?;
-        compare::agreement(archive, (study, &result.source_series_uid), &ours, &theirs)
+        let own = |result: &OrderResult| {
+            let (series, instance) = (&result.seg_series_uid, &result.seg_sop_instance_uid);
+            archive.load_instance(&scope(series.clone(), instance.clone()))
+        };
+        let ours = result.map(own).transpose()?;
+        let source = self.source_series(order)?;
+        compare::agreement(archive, (study, &source), ours.as_ref(), &theirs)
+    }
+
+    /// The series that a completed or refused order looked at.
+    pub(super) fn source_series(&self, order: &Order) -> Result<SeriesUid, FeedbackError> {
+        if let Some(result) = &order.result {
+            return Ok(result.source_series_uid.clone());
+        }
+        let record = self.reasoning_record(order.id)?;
+        let record: ReasoningRecord = serde_json::from_str(&record).map_err(OrderError::from)?;
+        let series = record.source.series_instance_uid.ok_or(OrderError::NoSource)?;
+        Ok(SeriesUid::parse(&series)?)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Orders whose right result is known, for evolution rounds.
 
-use super::feedback::VerdictWord;
-use super::{OrderError, OrderQuery, OrderState, Orders};
+use super::feedback::{FeedbackError, VerdictWord};
+use super::{Order, OrderQuery, OrderState, Orders};
 use crate::dicom::SopInstanceUid;
 use crate::evolve::LabelledOrder;
 
@@ -9,43 +9,47 @@ use crate::evolve::LabelledOrder;
 const PAGE: usize = 200;
 
 impl Orders {
-    /// Completed orders whose last feedback accepts the result or corrects it.
+    /// Orders whose last feedback accepts the result, or says with a segmentation what it should
+    /// have been; those that were refused can only be corrected.
     ///
     /// # Errors
-    /// When the database fails.
-    pub fn labelled(&self) -> Result<Vec<LabelledOrder>, OrderError> {
+    /// When the database fails, or a stored record cannot be read.
+    pub fn labelled(&self) -> Result<Vec<LabelledOrder>, FeedbackError> {
         let mut labelled = Vec::new();
-        for page in 0.. {
-            let query = OrderQuery {
-                state: Some(OrderState::Completed),
-                limit: PAGE,
-                offset: page * PAGE,
-                ..OrderQuery::default()
-            };
-            let (orders, _) = self.list(&query)?;
-            let last = orders.len() < PAGE;
-            for order in orders {
-                let Some(result) = order.result else { continue };
-                let Some(entry) = self.feedback(order.id)?.pop() else { continue };
-                let reference = match entry.verdict {
-                    VerdictWord::Accept => Some(result.seg_sop_instance_uid),
-                    VerdictWord::Corrected => entry
-                        .sop_instance_uid
-                        .as_deref()
-                        .and_then(|uid| SopInstanceUid::parse(uid).ok()),
-                    VerdictWord::Reject => None,
+        for state in [OrderState::Completed, OrderState::Refused] {
+            for page in 0.. {
+                let query = OrderQuery {
+                    state: Some(state),
+                    limit: PAGE,
+                    offset: page * PAGE,
+                    ..OrderQuery::default()
                 };
-                labelled.extend(reference.map(|reference| LabelledOrder {
-                    text: order.new.text,
-                    study: order.new.study_uid,
-                    source: result.source_series_uid,
-                    reference,
-                }));
-            }
-            if last {
-                break;
+                let (orders, _) = self.list(&query)?;
+                let last = orders.len() < PAGE;
+                for order in orders {
+                    labelled.extend(self.label(order)?);
+                }
+                if last {
+                    break;
+                }
             }
         }
         Ok(labelled)
+    }
+
+    fn label(&self, order: Order) -> Result<Option<LabelledOrder>, FeedbackError> {
+        let Some(entry) = self.feedback(order.id)?.pop() else { return Ok(None) };
+        let reference = match entry.verdict {
+            VerdictWord::Accept => order.result.as_ref().map(|r| r.seg_sop_instance_uid.clone()),
+            VerdictWord::Corrected => {
+                let uid = entry.sop_instance_uid.as_deref();
+                uid.map(SopInstanceUid::parse).transpose()?
+            }
+            VerdictWord::Reject => None,
+        };
+        let Some(reference) = reference else { return Ok(None) };
+        let source = self.source_series(&order)?;
+        let (text, study) = (order.new.text, order.new.study_uid);
+        Ok(Some(LabelledOrder { text, study, source, reference }))
     }
 }

@@ -18,7 +18,7 @@ use super::store::Store;
 use super::walk::{Report, WalkError};
 use super::{
     Created, Engine, NewOrder, Order, OrderError, OrderEvent, OrderFailure, OrderQuery, OrderState,
-    RecordChain, Replay, SkillPolicy, Step, replay,
+    RecordChain, Replay, SkillPolicy, Step, replay, verify_records,
 };
 use super::{delivery, fetch};
 use crate::archive::Archive;
@@ -63,6 +63,13 @@ pub struct OrderParts {
     pub arrivals: Option<Arrivals>,
 }
 
+impl OrdersSettings {
+    /// The file that holds orders and records.
+    fn database(&self) -> PathBuf {
+        self.path.join("orders.sqlite")
+    }
+}
+
 /// The durable queue and its workers. Cheap to clone. Methods block on SQLite: call them through
 /// `threads::run_blocking` from async code.
 #[derive(Clone)]
@@ -101,7 +108,7 @@ impl Orders {
     ) -> Result<Self, OrderError> {
         let OrderParts { archive, clock, pacs, arrivals } = parts;
         std::fs::create_dir_all(settings.path.join("artefacts"))?;
-        let store = Store::open(&settings.path.join("orders.sqlite"))?;
+        let store = Store::open(&settings.database())?;
         let (requeued, failed) = store.recover(settings.attempt_count_max, clock.now())?;
         if requeued + failed > 0 {
             warn!(requeued, failed, "Found {} orders that a stop interrupted", requeued + failed);
@@ -279,7 +286,7 @@ impl Orders {
     /// # Errors
     /// When the database fails; a broken chain is no error, [`RecordChain::fault`] says so.
     pub fn verify_records(&self) -> Result<RecordChain, OrderError> {
-        self.shared.store.verify_records()
+        verify_records(&self.shared.settings.database())
     }
 
     /// A stored artefact of an order: `view-1.png` … or `overlay.png`.

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::chain::{self, RecordChain};
+use super::chain;
 use super::delivery;
 use super::record::ReasoningRecord;
 use super::routing::{self, Fetch};
@@ -243,13 +243,8 @@ impl Store {
         &self,
         id: Uuid,
         record: &mut ReasoningRecord,
-    ) -> Result<String, OrderError> {
+    ) -> Result<(), OrderError> {
         self.with(|connection| chain::append(connection, id, record))
-    }
-
-    /// Checks the chain of all records.
-    pub(super) fn verify_records(&self) -> Result<RecordChain, OrderError> {
-        self.with(|connection| chain::verify(connection))
     }
 
     /// Brings an order to a final state, with whatever came out. An order that is already final

@@ -154,3 +154,64 @@ async fn a_corrected_segmentation_gives_the_reward_posted_or_by_stow() {
     let (status, problem) = server.post_json(&format!("/api/v1/orders/{id}/feedback"), &own).await;
     assert_eq!(status, 409, "{problem}");
 }
+
+/// Two results for one structure of one series agree fully, and neither is a reviewer's word.
+#[tokio::test]
+async fn our_own_results_are_no_corrections_of_each_other() {
+    let server = Server::start().await;
+    let study = server.stow_sample().await;
+    let (first, _) = order(&server, &study, "segment the left putamen").await;
+    let (second, _) = order(&server, &study, "left putamen please").await;
+    let url = format!("{}/api/v1/orders/{first}/segmentation", server.base);
+    let ours = server.client.get(url).send().await.unwrap().bytes().await.unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), corrected(&ours)).unwrap();
+    let (status, stored) = server.stow(&[file.path().to_owned()]).await;
+    assert_eq!(status, 200, "{stored}");
+    // What arrives is looked at in turn: once the correction is there, our own would be, too.
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    for id in [&first, &second] {
+        let entries = loop {
+            let (_, list) = server.get_json(&format!("/api/v1/orders/{id}/feedback")).await;
+            let entries = list["feedback"].as_array().unwrap().clone();
+            if !entries.is_empty() {
+                break entries;
+            }
+            assert!(std::time::Instant::now() < until, "the correction was not compared");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        };
+        assert_eq!(entries.len(), 1, "{entries:#?}");
+        assert!(entries[0]["reward"].as_f64().unwrap() < 0.99, "{entries:#?}");
+    }
+}
+
+/// A word of the house that the reasoner refuses is what a reviewer would teach.
+#[tokio::test]
+async fn a_refused_order_is_corrected_with_what_should_have_come() {
+    let server = Server::start().await;
+    let study = server.stow_sample().await;
+    let (good, record) = order(&server, &study, "segment the left putamen").await;
+    let text = format!("please segment the {JARGON}");
+    let (refused, refusal) = order(&server, &study, &text).await;
+    assert_eq!(refusal["answer"]["refusal"]["reason"], "ambiguous", "{refusal:#}");
+    let path = format!("/api/v1/orders/{refused}/feedback");
+    let reference = record["result"]["seg_sop_instance_uid"].as_str().unwrap();
+    let correction = json!({ "verdict": "corrected", "sop_instance_uid": reference });
+    let (status, entry) = server.post_json(&path, &correction).await;
+    assert_eq!((status, entry["reward"].as_f64()), (200, Some(0.0)), "{entry}");
+    assert_eq!(entry["segments"][0]["in_both"], false, "{entry}");
+    let episode = server.app.bank.episode(refused.parse().unwrap()).unwrap().expect("an episode");
+    assert_eq!(episode.reward.map(|reward| reward.value), Some(0.0));
+
+    let (status, _) = server
+        .post_json(&format!("/api/v1/orders/{good}/feedback"), &json!({ "verdict": "accept" }))
+        .await;
+    assert_eq!(status, 200);
+    let labelled = server.app.orders.labelled().unwrap();
+    let mut texts: Vec<&str> = labelled.iter().map(|order| order.text.as_str()).collect();
+    texts.sort_unstable();
+    assert_eq!(texts, [text.as_str(), "segment the left putamen"]);
+    assert!(labelled.iter().all(|order| order.reference.as_str() == reference));
+    let series = &record["source"]["series_instance_uid"];
+    assert!(labelled.iter().all(|order| *series == order.source.as_str()));
+}

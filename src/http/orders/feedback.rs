@@ -62,6 +62,7 @@ pub(super) struct FeedbackList {
 /// Takes feedback to a completed or refused order: accepted, rejected with a reason, or corrected.
 ///
 /// A corrected segmentation is compared with ours segment by segment; the mean Dice is the reward.
+/// For an order that was refused it says what should have come: the reward is 0.
 #[utoipa::path(
     post,
     path = "/api/v1/orders/{id}/feedback",

@@ -26,17 +26,29 @@ pub(super) fn reward(segments: &[SegmentAgreement]) -> f64 {
     sum / segments.len().max(1) as f64
 }
 
-/// Compares two segmentations of a series, segment by segment. Only the masks of one pair are held
-/// at a time: a file of a few kilobytes may describe thousands of segments.
+/// Compares two segmentations of a series, segment by segment; without ours, the order was refused
+/// and lacks all of theirs. Only the masks of one pair are held at a time: a file of a few
+/// kilobytes may describe thousands of segments.
+///
+/// # Errors
+/// When a segmentation is not one of this series, or ours and theirs have no segment in common.
 pub(super) fn agreement(
     archive: &Archive,
     (study, source): (&StudyUid, &SeriesUid),
-    ours: &Instance,
+    ours: Option<&Instance>,
     theirs: &Instance,
 ) -> Result<Vec<SegmentAgreement>, FeedbackError> {
     let (series, _) = series::assemble(archive.load_series(study, source)?)?;
-    let (ours, _) = SegReader::open(ours, &series)?;
     let (theirs, _) = SegReader::open(theirs, &series)?;
+    let Some(ours) = ours else {
+        let missed = theirs.segments().map(|segment| SegmentAgreement {
+            label: segment.label.clone(),
+            dice: 0.0,
+            in_both: false,
+        });
+        return Ok(missed.collect());
+    };
+    let (ours, _) = SegReader::open(ours, &series)?;
     let pairs = paired(ours.segments().collect(), theirs.segments().collect());
     if !pairs.iter().any(|pair| pair.numbers.is_some()) {
         return Err(FeedbackError::NothingInCommon);
