@@ -385,3 +385,45 @@ pub(super) fn spoken(text: &str) -> Vec<String> {
     }
     words
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bank::NewSkill;
+
+    fn index_of(words: &[String]) -> Index {
+        let skill = |word: &String| {
+            let (tag, target) = (crate::bank::tag::ABBR_DISAMBIGUATE.into(), "liver".into());
+            let new = NewSkill { tag, trigger: word.clone(), target, ..NewSkill::default() };
+            Skill::new(new).ok().map(Arc::new)
+        };
+        Index::build(&words.iter().filter_map(skill).collect::<Vec<_>>())
+    }
+
+    proptest::proptest! {
+        /// The short way over runs of letters finds what looking at every word finds.
+        #[test]
+        fn the_nearest_words_are_found_as_by_looking_at_all(
+            words in proptest::collection::vec("[abcd]{3,11}", 1..40), word in "[abcd]{4,11}",
+        ) {
+            let index = index_of(&words);
+            let letters: Vec<char> = word.chars().collect();
+            let within = |typos: usize| -> Vec<(u32, f32)> {
+                let alike = |other: &Word| similarity_of_letters(&letters, &other.letters, typos);
+                let all = (0_u32..).zip(index.words.iter().map(alike));
+                let mut found: Vec<_> = all.filter(|(_, alike)| *alike > 0.0).collect();
+                found.sort_by(|l, r| r.1.total_cmp(&l.1).then(l.0.cmp(&r.0)));
+                found
+            };
+            // A word of the index is looked up before its neighbours are.
+            if !index.known.contains_key(&word) {
+                let nearest = (1..=typos_allowed(letters.len())).map(within);
+                let expected = nearest.into_iter().find(|found| !found.is_empty());
+                let mut seen = vec![false; index.words.len()];
+                let found = index.alike(&word, &mut seen);
+                proptest::prop_assert_eq!(found, expected.unwrap_or_default());
+                proptest::prop_assert!(!seen.contains(&true));
+            }
+        }
+    }
+}
