@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use super::RoundView;
-use crate::evolve::EvolveError;
+use crate::evolve::report::Report;
+use crate::evolve::{EvolveError, page};
 
 pub(super) const ROUND: &str = "round.json";
 pub(super) const LEDGER: &str = "ledger.jsonl";
@@ -66,5 +67,13 @@ impl Store {
     pub(super) fn text(&self, id: Uuid, name: &str) -> Result<String, EvolveError> {
         let path = self.file(id, name);
         fs::read_to_string(&path).map_err(EvolveError::io(&path))
+    }
+
+    /// Keeps a report, and the page made of it.
+    pub(super) fn keep_report(&self, report: &Report) -> Result<(), EvolveError> {
+        let malformed = |source| EvolveError::Ledger { path: self.file(report.id, REPORT), source };
+        let text = serde_json::to_string_pretty(report).map_err(malformed)?;
+        self.keep_text(report.id, REPORT, &text)?;
+        self.keep_text(report.id, PAGE, &page::html(report))
     }
 }
