@@ -2,7 +2,6 @@
 
 use dicom_dictionary_std::tags;
 use rusqlite::Connection;
-use rusqlite::types::Value as SqlValue;
 use serde_json::{Map, Value, json};
 
 use super::search::{filter, include, parsed, put};
@@ -31,10 +30,7 @@ pub(super) fn search(
          ORDER BY study.PatientID, coalesce(study.IssuerOfPatientID, '') LIMIT ? OFFSET ?",
         filter.text
     );
-    let mut values = filter.values;
-    values.extend(
-        [query.limit, query.offset].map(|n| SqlValue::from(i64::try_from(n).unwrap_or(i64::MAX))),
-    );
+    let values = filter.values_of_page(query);
     let mut statement = connection.prepare_cached(&text)?;
     let rows =
         statement.query_map(rusqlite::params_from_iter(values), |row| row_json(row, query))?;

@@ -79,6 +79,13 @@ impl Sql {
         self.text.push_str(clause);
         self.values.extend(values.into_iter().map(SqlValue::from));
     }
+
+    /// The values, with those of `LIMIT ? OFFSET ?` behind them.
+    pub(super) fn values_of_page(mut self, query: &Query) -> Vec<SqlValue> {
+        let number = |n: usize| SqlValue::from(i64::try_from(n).unwrap_or(i64::MAX));
+        self.values.extend([query.limit, query.offset].map(number));
+        self.values
+    }
 }
 
 /// Runs a query; each result is a DICOM JSON object of the indexed attributes of its level and of
@@ -90,10 +97,7 @@ pub(super) fn search(
     let filter = filter(query);
     let select = select(query.level, query.include != Include::Indexed);
     let text = format!("{select}{} {} LIMIT ? OFFSET ?", filter.text, order(query.level));
-    let mut values = filter.values;
-    values.extend(
-        [query.limit, query.offset].map(|n| SqlValue::from(i64::try_from(n).unwrap_or(i64::MAX))),
-    );
+    let values = filter.values_of_page(query);
     let mut statement = connection.prepare_cached(&text)?;
     let rows =
         statement.query_map(rusqlite::params_from_iter(values), |row| row_json(row, query))?;

@@ -1,9 +1,10 @@
 //! Texts of DICOM JSON (PS3.18 §F.2): where each data set lies and what its values will take in
 //! memory, so that a long text is never held as values as a whole.
 
+use std::ops::Range;
+
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
-use std::ops::Range;
 
 use super::DicomError;
 
