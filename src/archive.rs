@@ -48,6 +48,7 @@ pub use search::{Condition, Include, Query};
 use crate::clock::Clock;
 use crate::dicom::{DicomError, DicomLimits, Identity, Instance};
 use crate::error::{ErrorKind, Finding, Kind};
+use crate::folder_lock::FolderLock;
 use files::Files;
 use index::{Entry, Index, Received};
 
@@ -65,7 +66,7 @@ struct Inner {
     /// Instances that wait for the next commit.
     waiting: Mutex<Vec<admit::Waiting>>,
     /// Held for as long as the archive is open, so that no second server uses the folder.
-    _lock: File,
+    _lock: FolderLock,
 }
 
 /// What the archive takes in and keeps.
@@ -210,15 +211,10 @@ impl std::fmt::Debug for Archive {
     }
 }
 
-fn lock(root: &Path) -> Result<File, ArchiveError> {
-    let file = File::create(root.join("lock")).map_err(io_error("make the archive's lock"))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            Err(ArchiveError::InUse { path: root.display().to_string() })
-        }
-        Err(std::fs::TryLockError::Error(source)) => Err(io_error("lock the archive")(source)),
-    }
+fn lock(root: &Path) -> Result<FolderLock, ArchiveError> {
+    FolderLock::take(root)
+        .map_err(io_error("lock the archive"))?
+        .ok_or_else(|| ArchiveError::InUse { path: root.display().to_string() })
 }
 
 fn io_error(doing: &'static str) -> impl Fn(io::Error) -> ArchiveError {

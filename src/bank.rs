@@ -47,7 +47,6 @@ mod words;
 mod write;
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -69,6 +68,7 @@ pub use skill::{Cues, NewSkill, Skill, SkillAudit, SkillId, Tag, tag};
 pub use withhold::{Offered, withhold};
 
 use crate::clock::Clock;
+use crate::folder_lock::FolderLock;
 use crate::telemetry;
 use gain::{Entry as TallyEntry, Tally};
 use journal::{Journal, RoundFiles};
@@ -99,7 +99,7 @@ struct Inner {
     encoder: RwLock<Option<Arc<dyn PhraseEncoder>>>,
     folder: PathBuf,
     /// Held for as long as the bank is open, so that no second process uses the folder.
-    _lock: File,
+    _lock: FolderLock,
 }
 
 /// What readers need at once.

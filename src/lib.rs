@@ -25,7 +25,7 @@
 //! | [`http`] | requests | the above | computes |
 //!
 //! Beside them: [`app`] (everything built once), [`config`], [`telemetry`], [`error`],
-//! [`threads`], [`clock`] and [`cli`].
+//! [`threads`], [`clock`], [`folder_lock`] and [`cli`].
 
 pub mod answer;
 pub mod app;
@@ -39,6 +39,7 @@ pub mod dicom_seg;
 pub mod error;
 pub mod eval;
 pub mod evolve;
+pub mod folder_lock;
 pub mod geometry;
 pub mod http;
 pub mod orders;

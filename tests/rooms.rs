@@ -25,7 +25,7 @@ const ROOMS: [&str; 17] = [
     "http",
 ];
 /// Used by every room.
-const BESIDE: [&str; 5] = ["clock", "error", "threads", "telemetry", "config"];
+const BESIDE: [&str; 6] = ["clock", "error", "folder_lock", "threads", "telemetry", "config"];
 /// Use every room.
 const ABOVE_ALL: [&str; 4] = ["app", "cli", "lib", "main"];
 

@@ -1,7 +1,6 @@
 //! Opening a bank: the database catches up with the journal, or is built again from it.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
@@ -14,6 +13,7 @@ use super::journal::{Journal, RoundFiles};
 use super::store::Store;
 use super::{BankError, BankSettings, Effect, Inner, Live, Round, RoundHeader, SkillSet, Standing};
 use crate::clock::Clock;
+use crate::folder_lock::FolderLock;
 
 const DATABASE: &str = "sled";
 
@@ -57,15 +57,9 @@ pub(super) fn set_aside(folder: &Path, clock: &Clock) -> Result<(), BankError> {
     move_aside(folder, clock)
 }
 
-fn lock(folder: &Path) -> Result<File, BankError> {
-    let file = File::create(folder.join("lock"))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            Err(BankError::InUse { folder: folder.display().to_string() })
-        }
-        Err(std::fs::TryLockError::Error(source)) => Err(source.into()),
-    }
+fn lock(folder: &Path) -> Result<FolderLock, BankError> {
+    FolderLock::take(folder)?
+        .ok_or_else(|| BankError::InUse { folder: folder.display().to_string() })
 }
 
 fn move_aside(folder: &Path, clock: &Clock) -> Result<(), BankError> {

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::change::{Change, Entry, Standing};
 use super::{AuditEntry, BankError, Episode, Evidence, RoundHeader, Skill, SkillId};
+use crate::folder_lock::patiently;
 
 const ACTIVE: &[u8] = b"active_round";
 const SEQUENCE: &[u8] = b"applied_sequence";
@@ -45,8 +46,7 @@ pub(super) struct Store {
 
 impl Store {
     pub fn open(path: &Path) -> Result<Self, BankError> {
-        let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES);
-        let db = config.flush_every_ms(None).open()?;
+        let db = open_database(path)?;
         let tree = |name: &str| db.open_tree(name);
         Ok(Self {
             meta: tree("meta")?,
@@ -247,6 +247,24 @@ fn read<T: DeserializeOwned>(tree: &Tree, key: &[u8]) -> Result<Option<T>, BankE
 /// Big endian, so that the order of keys is the order of numbers.
 fn key(number: u64) -> [u8; 8] {
     number.to_be_bytes()
+}
+
+/// Opens sled. It has a lock of its own, which nobody who has not the folder's can keep for long.
+fn open_database(path: &Path) -> sled::Result<Db> {
+    let config = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+    let mut opened = config.open();
+    patiently(|| {
+        if is_locked(&opened) {
+            opened = config.open();
+        }
+        (!is_locked(&opened)).then_some(())
+    });
+    opened
+}
+
+/// sled 0.34 tells a held lock from other failures by its text alone.
+fn is_locked(opened: &sled::Result<Db>) -> bool {
+    matches!(opened, Err(sled::Error::Io(error)) if error.to_string().starts_with("could not acquire lock"))
 }
 
 fn number(value: Option<IVec>) -> u64 {

@@ -375,6 +375,9 @@ pub struct VolumePreprocessing {
     /// Sigma of the blending Gaussian as a fraction of the patch.
     #[serde(default = "an_eighth")]
     pub gaussian_sigma_scale: f64,
+    /// How exactly weighted logits are added up.
+    #[serde(default)]
+    pub sums: SumPrecision,
     /// A voxel belongs to the mask above this averaged logit.
     pub threshold_logit: f32,
     /// Intensity normalisation by modality code; `default` for the rest.
@@ -387,6 +390,18 @@ fn half_a_patch() -> f64 {
 
 fn an_eighth() -> f64 {
     0.125
+}
+
+/// How exactly logits and their weights are added up where patches overlap.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SumPrecision {
+    /// In single precision.
+    #[default]
+    Fp32,
+    /// Weights, and each sum after every patch, rounded to half precision, as VoxTell's own host
+    /// does. For its masks voxel for voxel; less exact towards the border of a volume.
+    Fp16,
 }
 
 /// How patches cover the crop.

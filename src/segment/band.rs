@@ -5,7 +5,9 @@
 //!
 //! Logits are summed in single precision. VoxTell's own host sums in half precision, which costs it
 //! about three digits; masks differ only where the averaged logit is that close to the threshold.
+//! A manifest can ask for the same ([`SumPrecision::Fp16`]).
 
+use half::f16;
 use ndarray::{Array2, Array3, ArrayView3, ArrayView4, ArrayViewMut3, Axis, Slice, Zip};
 use rayon::prelude::*;
 
@@ -13,7 +15,7 @@ use super::SegmentError;
 use super::prepare::shift;
 use super::restore::Restorer;
 use super::tiles::Tiling;
-use crate::runtime::manifest::Average;
+use crate::runtime::manifest::{Average, SumPrecision};
 use crate::volume::Mask;
 
 /// A mean probability is kept this far from 0 and 1, so that it has a logit.
@@ -62,9 +64,10 @@ impl<'a> Band<'a> {
         self.finish_below(corner[0])?;
         let corner = [corner[0] - self.first, corner[1], corner[2]];
         let weights = &self.tiling.weights;
+        let precision = self.tiling.sums;
         if *first_prompt == 0 {
             let mut sums = within(self.weights.view_mut(), corner, self.tiling.patch);
-            sums.zip_mut_with(weights, |sum, weight| *sum += weight);
+            sums.zip_mut_with(weights, |sum, weight| *sum = kept(*sum + weight, precision));
         }
         let logits: ArrayView4<'_, f32> = logits
             .index_axis(Axis(0), 0)
@@ -77,7 +80,7 @@ impl<'a> Band<'a> {
             let sums = within(sums.view_mut(), corner, self.tiling.patch);
             Zip::from(sums).and(&logits).and(weights).for_each(|sum, logit, weight| {
                 let value = if is_probability { 1.0 / (1.0 + (-logit).exp()) } else { *logit };
-                *sum += value * weight;
+                *sum = kept(*sum + value * weight, precision);
             });
         });
         Ok(())
@@ -116,16 +119,26 @@ impl<'a> Band<'a> {
     fn averaged(&self, slice: usize) -> Result<Vec<Array2<f32>>, SegmentError> {
         let weights = self.weights.index_axis(Axis(0), slice);
         let is_probability = self.average == Average::Probability;
+        let precision = self.tiling.sums;
         let averaged = |(index, sums): (usize, &Array3<f32>)| {
             let sums = sums.index_axis(Axis(0), slice);
             let logits = Zip::from(&sums).and(&weights).map_collect(|sum, weight| {
-                let mean = sum / weight;
+                let mean = kept(sum / weight, precision);
                 if is_probability { logit_of(mean) } else { mean }
             });
             let finite = logits.iter().all(|logit| logit.is_finite());
             finite.then_some(logits).ok_or(SegmentError::NotFinite { number: index + 1 })
         };
         self.sums.par_iter().enumerate().map(averaged).collect()
+    }
+}
+
+/// What is left of a number in sums of this precision.
+#[inline]
+fn kept(number: f32, precision: SumPrecision) -> f32 {
+    match precision {
+        SumPrecision::Fp32 => number,
+        SumPrecision::Fp16 => f16::from_f32(number).to_f32(),
     }
 }
 

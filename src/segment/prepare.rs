@@ -197,7 +197,7 @@ fn blend(low: ArrayView2<'_, f32>, high: ArrayView2<'_, f32>, weight: f32) -> Ar
 pub(super) mod tests {
     use super::*;
     use crate::geometry::{Affine, PatientPoint, VolumeGeometry};
-    use crate::runtime::manifest::{Normalization, Orientation};
+    use crate::runtime::manifest::{Normalization, Orientation, SumPrecision};
     use crate::series::Modality;
 
     /// A volume that grows along each axis, already in canonical order.
@@ -221,6 +221,7 @@ pub(super) mod tests {
             patch_size,
             tile_step: 0.5,
             gaussian_sigma_scale: 0.125,
+            sums: SumPrecision::Fp32,
             threshold_logit: 0.0,
             normalization: [("default".to_owned(), rule)].into(),
         }

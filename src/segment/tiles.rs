@@ -1,12 +1,13 @@
 //! Where patches lie and how their logits are weighted (nnU-Net's sliding window).
 
+use half::f16;
 use ndarray::{Array1, Array3};
 
 use super::SegmentError;
-use crate::runtime::manifest::{Normalization, PatchFit, VolumePreprocessing};
+use crate::runtime::manifest::{Normalization, PatchFit, SumPrecision, VolumePreprocessing};
 
 /// Weights lie between 0 and this; the middle of a patch has it. As in nnU-Net, where it keeps
-/// half-precision sums in range; here sums are single precision and the number cancels.
+/// half-precision sums in range; with single-precision sums the number cancels.
 const WEIGHT_MAX: f64 = 10.0;
 
 /// SciPy cuts its Gaussian kernels at this many standard deviations.
@@ -18,16 +19,18 @@ pub(super) struct Tiling {
     pub patch: [usize; 3],
     /// First voxel of each patch, x fastest.
     pub corners: Vec<[usize; 3]>,
-    /// Weight of each voxel of a patch.
+    /// Weight of each voxel of a patch, rounded as sums are.
     pub weights: Array3<f32>,
+    /// How exactly weighted logits are added up.
+    pub sums: SumPrecision,
 }
 
 impl Tiling {
     /// Tiles an image that is at least a patch long on each axis.
     pub fn new(shape: [usize; 3], settings: &VolumePreprocessing) -> Self {
-        let patch = settings.patch_size;
+        let (patch, sums) = (settings.patch_size, settings.sums);
         if settings.fit == PatchFit::Resize {
-            return Self { patch, corners: vec![[0; 3]], weights: Array3::ones(patch) };
+            return Self { patch, corners: vec![[0; 3]], weights: Array3::ones(patch), sums };
         }
         let [z, y, x] =
             std::array::from_fn(|axis| starts(shape[axis], patch[axis], settings.tile_step));
@@ -36,7 +39,8 @@ impl Tiling {
             .flat_map(|&z| y.iter().map(move |&y| (z, y)))
             .flat_map(|(z, y)| x.iter().map(move |&x| [z, y, x]))
             .collect();
-        Self { patch, corners, weights: gaussian(patch, settings.gaussian_sigma_scale) }
+        let weights = gaussian(patch, settings.gaussian_sigma_scale, sums);
+        Self { patch, corners, weights, sums }
     }
 
     /// How many patches there are.
@@ -118,7 +122,7 @@ fn starts(length: usize, patch: usize, step: f64) -> Vec<usize> {
 
 /// The response of SciPy's Gaussian filter to a point in the middle (`n / 2`) of a patch, with the
 /// maximum at [`WEIGHT_MAX`] and the smallest positive weight where the kernel does not reach.
-fn gaussian(patch: [usize; 3], sigma_scale: f64) -> Array3<f32> {
+fn gaussian(patch: [usize; 3], sigma_scale: f64, sums: SumPrecision) -> Array3<f32> {
     let [z, y, x] = patch.map(|count| {
         let sigma = count as f64 * sigma_scale;
         let radius = (TRUNCATE_SIGMAS * sigma + 0.5).floor();
@@ -127,8 +131,12 @@ fn gaussian(patch: [usize; 3], sigma_scale: f64) -> Array3<f32> {
             if away > radius { 0.0 } else { (-0.5 * (away / sigma).powi(2)).exp() }
         })
     });
+    let rounded = |weight: f64| match sums {
+        SumPrecision::Fp32 => weight as f32,
+        SumPrecision::Fp16 => f16::from_f64(weight).to_f32(),
+    };
     let weights =
-        Array3::from_shape_fn(patch, |(i, j, k)| (z[i] * y[j] * x[k] * WEIGHT_MAX) as f32);
+        Array3::from_shape_fn(patch, |(i, j, k)| rounded(z[i] * y[j] * x[k] * WEIGHT_MAX));
     let smallest =
         weights.iter().copied().filter(|weight| *weight > 0.0).fold(f32::INFINITY, f32::min);
     weights.mapv_into(|weight| weight.max(smallest))
@@ -160,7 +168,7 @@ mod tests {
     #[test]
     fn weights_are_those_of_scipy() {
         // gaussian_filter of a point, sigma = n / 8, mode constant, divided by its maximum / 10.
-        let weights = gaussian([8, 12, 16], 0.125);
+        let weights = gaussian([8, 12, 16], 0.125, SumPrecision::Fp32);
         assert_eq!(weights[[4, 6, 8]], 10.0);
         for (at, expected) in [
             ([0, 6, 8], 3.354_626_3e-3),
@@ -176,10 +184,18 @@ mod tests {
     #[test]
     fn voxels_out_of_the_kernels_reach_take_the_smallest_weight() {
         // Sigma 1.6 reaches 6 voxels, the corner is 8 away.
-        let weights = gaussian([16, 16, 16], 0.1);
+        let weights = gaussian([16, 16, 16], 0.1, SumPrecision::Fp32);
         let smallest = weights.iter().copied().fold(f32::INFINITY, f32::min);
         assert!(smallest > 0.0);
         assert_eq!(weights[[0, 0, 0]], smallest);
         assert_eq!(weights[[0, 8, 8]], smallest);
+    }
+
+    #[test]
+    fn half_precision_weights_are_never_zero() {
+        // compute_gaussian of nnunetv2 2.8: what rounds to zero takes the smallest number left.
+        let weights = gaussian([8, 12, 16], 0.125, SumPrecision::Fp16);
+        assert_eq!(weights[[0, 0, 0]], 5.960_464_5e-8);
+        assert_eq!(weights[[3, 5, 7]], 4.285_156_3);
     }
 }

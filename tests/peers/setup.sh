@@ -6,7 +6,9 @@
 set -euo pipefail
 folder=$(mkdir -p "${1:?usage: setup.sh FOLDER}" && cd "$1" && pwd)
 
-apt_packages=(orthanc orthanc-dicomweb dcmtk chromium nodejs npm python3-venv)
+apt_packages=(orthanc orthanc-dicomweb dcmtk chromium python3-venv)
+# Node.js of another source does not get on with Debian's npm.
+command -v npm >/dev/null || apt_packages+=(nodejs npm)
 if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
   missing=()
   for package in "${apt_packages[@]}"; do
