@@ -77,7 +77,7 @@ impl App {
             path: path.join("orders"),
             queue_length: config.orders.queue_length as u64,
             worker_count: config.orders.worker_count,
-            text_size_bytes_max: config.orders.text_size_bytes_max,
+            texts: config.orders.texts(),
             deadline: config.orders.deadline(),
             attempt_count_max: config.orders.attempt_count_max,
             skills: config.bank.offer.then(|| SkillPolicy {

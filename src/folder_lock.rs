@@ -52,6 +52,7 @@ pub fn patiently<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use std::process::{Command, Stdio};
     use std::sync::atomic::{AtomicBool, Ordering};
 

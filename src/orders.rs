@@ -21,8 +21,10 @@ mod routing;
 mod run;
 mod seg;
 mod skills;
+mod stability;
 mod standing;
 mod store;
+mod texts;
 mod walk;
 pub mod worklist;
 
@@ -47,7 +49,9 @@ pub use routing::Routing;
 pub use run::volume_of_record;
 pub use seg::{SegIdentity, write_seg};
 pub use skills::{OrderSkills, RecordSkill, SkillPolicy};
+pub use stability::{RecordRephrasing, RecordStability, Rephrasing};
 pub use standing::Arrivals;
+pub use texts::TextLimits;
 pub use walk::{Asked, Report, WalkError, Walked, source_of, source_of_series, walk, walk_asked};
 
 use serde::{Deserialize, Serialize};
@@ -69,6 +73,8 @@ pub struct NewOrder {
     pub series_uid: Option<SeriesUid>,
     /// Free text.
     pub text: String,
+    /// Other wordings of the text, by which the record says how stable the answer is.
+    pub rephrasings: Vec<String>,
     /// Higher goes first; 0 is routine.
     pub priority: i32,
     /// The same key within this server names the same order.
@@ -263,6 +269,20 @@ pub enum OrderError {
     /// No text to reason about.
     #[error("order text is empty")]
     EmptyText,
+    /// Too many other wordings.
+    #[error("order has {count} rephrasings; the limit is {limit}")]
+    TooManyRephrasings {
+        /// How many came.
+        count: usize,
+        /// `orders.rephrasing_count_max`.
+        limit: usize,
+    },
+    /// Nothing to compare with.
+    #[error("rephrasing {number} is empty")]
+    EmptyRephrasing {
+        /// Which, counted from 1.
+        number: usize,
+    },
     /// Too much text.
     #[error("order text has {size_bytes} bytes; the limit is {limit_bytes}")]
     TextTooLong {
@@ -381,7 +401,11 @@ impl Kind for OrderError {
             | Self::UnknownDelivery { .. }
             | Self::ImagesGone { .. }
             | Self::UnknownSeries { .. } => ErrorKind::NotFound,
-            Self::EmptyText | Self::NoSource | Self::UnknownNode { .. } => ErrorKind::Invalid,
+            Self::EmptyText
+            | Self::EmptyRephrasing { .. }
+            | Self::TooManyRephrasings { .. }
+            | Self::NoSource
+            | Self::UnknownNode { .. } => ErrorKind::Invalid,
             Self::NoModels => ErrorKind::Unavailable,
             Self::Delivered { .. } => ErrorKind::Conflict,
             Self::TextTooLong { .. } => ErrorKind::TooLarge,

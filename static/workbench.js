@@ -111,7 +111,7 @@ async function show(id) {
 }
 
 function clear() {
-  for (const id of ["segmentation", "record", "overlay", "segments", "views", "cancel"]) $(id).hidden = true;
+  for (const id of ["segmentation", "record", "overlay", "segments", "stability", "views", "cancel"]) $(id).hidden = true;
   for (const id of ["trace", "findings"]) $(id).replaceChildren();
   $("outcome").textContent = "";
 }
@@ -208,6 +208,23 @@ function showRecord(record) {
   });
   $("segments").tBodies[0].replaceChildren(...rows);
   $("segments").hidden = segments.length === 0;
+  showStability(record.stability);
+}
+
+function showStability(stability) {
+  if (!stability) return;
+  const agree = Math.round(stability.answer_agreement * 100);
+  $("stability").caption.textContent =
+    `Other wordings: ${agree} % of the answers agree, mean Dice ${stability.pairwise_dice.toFixed(3)}`;
+  const rows = stability.rephrasings.map((worded) => {
+    const row = document.createElement("tr");
+    for (const cell of [worded.text, worded.answer ?? "(none)", worded.dice.toFixed(3)]) {
+      row.insertCell().textContent = cell;
+    }
+    return row;
+  });
+  $("stability").tBodies[0].replaceChildren(...rows);
+  $("stability").hidden = false;
 }
 
 async function showViews(views) {
@@ -239,13 +256,16 @@ async function store(files) {
   await refresh();
 }
 
+/** The other wordings, one a line. */
+const wordings = () => $("rephrasings").value.split("\n").filter((line) => line.trim());
+
 $("order-form").addEventListener("submit", (event) => {
   event.preventDefault();
   attempt(async () => {
     const response = await ask("/api/v1/orders", {
       method: "POST",
       headers: { "content-type": "application/json" },
-      body: JSON.stringify({ study_uid: study, text: $("text").value }),
+      body: JSON.stringify({ study_uid: study, text: $("text").value, rephrasings: wordings() }),
     });
     await show((await response.json()).id);
   });

@@ -160,6 +160,44 @@ async fn an_order_run_again_gives_the_same_and_a_changed_record_shows() {
     assert_eq!(status, 404);
 }
 
+/// The other wordings are compared and leave the result as it is.
+#[tokio::test]
+async fn other_wordings_show_how_stable_an_answer_is() {
+    let server = Server::start().await;
+    let study = server.stow_sample().await;
+    let run = async |body: Value| {
+        let (status, order) = server.post_json("/api/v1/orders", &body).await;
+        assert_eq!(status, 202, "{order}");
+        let id = order["id"].as_str().unwrap().to_owned();
+        follow(&server, &id).await;
+        let (_, record) = server.get_json(&format!("/api/v1/orders/{id}/reasoning")).await;
+        (id, record)
+    };
+    let text = "outline the left putamen";
+    let (_, alone) = run(json!({ "study_uid": study, "text": text })).await;
+    assert!(alone.get("stability").is_none(), "{alone:#}");
+    let rephrasings =
+        ["pls segment the lt putamen", "segment the right putamen", "segment the prostate"];
+    let (id, record) =
+        run(json!({ "study_uid": study, "text": text, "rephrasings": rephrasings })).await;
+    assert_eq!(record["result"]["segments"], alone["result"]["segments"]);
+    let stability = &record["stability"];
+    let rows = stability["rephrasings"].as_array().unwrap();
+    let agree: Vec<_> = rows.iter().map(|row| row["agrees"].as_bool().unwrap()).collect();
+    assert_eq!(agree, [true, false, false], "{stability:#}");
+    let dice: Vec<_> = rows.iter().map(|row| row["dice"].as_f64().unwrap()).collect();
+    assert_eq!((dice[0], dice[2]), (1.0, 0.0), "{stability:#}");
+    assert!(dice[1] < 0.2, "left and right overlap: {stability:#}");
+    // One pair of six agrees.
+    assert!((stability["answer_agreement"].as_f64().unwrap() - 1.0 / 6.0).abs() < 1e-9);
+    let codes: Vec<_> =
+        record["findings"].as_array().unwrap().iter().map(|f| f["code"].clone()).collect();
+    assert!(codes.contains(&json!("rephrasings_disagree")), "{codes:?}");
+
+    let (_, replay) = server.post_json(&format!("/api/v1/orders/{id}/replay"), &json!({})).await;
+    assert_eq!(replay["matches"], true, "{replay:#}");
+}
+
 #[tokio::test]
 async fn same_idempotency_key_names_the_same_order() {
     let server = Server::with(|_| {}, None).await;
@@ -222,6 +260,12 @@ async fn bad_orders_name_the_thing_and_the_value() {
         (json!({ "study_uid": "1.2.3", "text": "liver" }), 404, "1.2.3"),
         (json!({ "study_uid": "1..2", "text": "liver" }), 400, "StudyInstanceUID"),
         (json!({ "text": "liver" }), 400, "study_uid"),
+        (json!({ "study_uid": study, "text": "liver", "rephrasings": [""] }), 400, "rephrasing 1"),
+        (
+            json!({ "study_uid": study, "text": "liver", "rephrasings": vec!["a"; 9] }),
+            400,
+            "limit is 8",
+        ),
     ];
     for (body, expected, word) in rows {
         let (status, problem) = server.post_json("/api/v1/orders", &body).await;
@@ -327,6 +371,7 @@ fn an_order_that_died_before_its_seg_was_stored_is_walked_again() {
         text: "segment the left putamen".to_owned(),
         priority: 0,
         idempotency_key: None,
+        rephrasings: Vec::new(),
         drop_empty_frames: false,
         outputs: Outputs::default(),
         routing: Routing::default(),

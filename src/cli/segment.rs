@@ -17,7 +17,10 @@ use crate::config::Config;
 use crate::dicom::Instance;
 use crate::dicom_seg::SegmentationType;
 use crate::error::Finding;
-use crate::orders::{self, Engine, ReasoningRecord, SegIdentity, Walked};
+use crate::orders::{
+    self, Asked, Engine, OrderSkills, ReasoningRecord, Rephrasing, SegIdentity, Walked,
+};
+use crate::reason::DecodingOverrides;
 use crate::series::{self, Modality, Series};
 use crate::telemetry::error_chain;
 use crate::threads::Cancel;
@@ -52,6 +55,9 @@ pub(super) struct Segment {
     /// The order, in free text.
     #[arg(long)]
     text: String,
+    /// Another wording of the order, to compare with; may be repeated.
+    #[arg(long = "rephrase", value_name = "TEXT")]
+    rephrasings: Vec<String>,
     /// Folder for segmentation.dcm (or .nii.gz), reasoning.json, overlay.png and the views.
     #[arg(long)]
     out: PathBuf,
@@ -68,19 +74,20 @@ pub(super) struct Segment {
 
 impl Segment {
     pub(super) fn run(self, config: &Config) -> anyhow::Result<Ended> {
-        if self.text.trim().is_empty() {
-            bail!("order text is empty");
-        }
-        let limit = config.orders.text_size_bytes_max;
-        if self.text.len() > limit {
-            bail!("order text has {} bytes; the limit is {limit}", self.text.len());
-        }
+        config.orders.texts().check(&self.text, &self.rephrasings)?;
         let (series, volume, findings) = read_input(&self.input, self.modality.as_deref(), config)?;
         let engine = app::engine(config)?;
         let progress = Arc::new(WalkProgress::new());
         let showing = Arc::clone(&progress);
         let report: orders::Report = Arc::new(move |step, done| showing.show(step, done));
-        let walked = orders::walk(&engine, &volume, &self.text, &Cancel::new(), &report);
+        let rephrase =
+            |text: &String| Rephrasing { text: text.clone(), skills: OrderSkills::default() };
+        let rephrasings: Vec<_> = self.rephrasings.iter().map(rephrase).collect();
+        let skills = OrderSkills::default();
+        let decoding = DecodingOverrides::default();
+        let asked =
+            Asked { text: &self.text, skills: &skills, decoding, rephrasings: &rephrasings };
+        let walked = orders::walk_asked(&engine, &volume, asked, &Cancel::new(), &report);
         progress.finish();
         let mut walked = walked.map_err(|error| anyhow::anyhow!("{}", error.sentence()))?;
         walked.findings.splice(0..0, findings);
@@ -165,6 +172,14 @@ impl Segment {
         }
         for segment in record.result.iter().flat_map(|result| &result.segments) {
             println!("{}: {:.1} ml", segment.label, segment.volume_ml);
+        }
+        if let Some(stability) = &record.stability {
+            println!(
+                "rephrasings: {:.0} % of the answers agree, mean Dice {:.3}, lowest {:.3}",
+                stability.answer_agreement * 100.0,
+                stability.pairwise_dice,
+                stability.pairwise_dice_worst
+            );
         }
         println!("written to {}", self.out.display());
         if record.answer.refusal.is_some() { Ended::Refused } else { Ended::Done }

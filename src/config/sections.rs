@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::dicom::DicomLimits;
+use crate::orders::TextLimits;
 use crate::runtime::Provider;
 
 /// `[http]`: how the server is reached.
@@ -173,6 +174,8 @@ pub struct OrderSettings {
     pub worker_count: usize,
     /// Longest order text, in bytes of UTF-8.
     pub text_size_bytes_max: usize,
+    /// Most rephrasings of one order.
+    pub rephrasing_count_max: usize,
     /// Longest time from start to end of one order.
     pub deadline_seconds: u64,
     /// How often an order is started again after the server died under it.
@@ -184,6 +187,14 @@ impl OrderSettings {
     pub fn deadline(&self) -> Duration {
         Duration::from_secs(self.deadline_seconds)
     }
+
+    /// What an order may say.
+    pub fn texts(&self) -> TextLimits {
+        TextLimits {
+            size_bytes_max: self.text_size_bytes_max,
+            rephrasing_count_max: self.rephrasing_count_max,
+        }
+    }
 }
 
 impl Default for OrderSettings {
@@ -192,6 +203,7 @@ impl Default for OrderSettings {
             queue_length: 64,
             worker_count: 1,
             text_size_bytes_max: 8 << 10,
+            rephrasing_count_max: 8,
             deadline_seconds: 1800,
             attempt_count_max: 5,
         }

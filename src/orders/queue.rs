@@ -18,7 +18,7 @@ use super::store::Store;
 use super::walk::{Report, WalkError};
 use super::{
     Created, Engine, NewOrder, Order, OrderError, OrderEvent, OrderFailure, OrderQuery, OrderState,
-    RecordChain, Replay, SkillPolicy, Step, replay, verify_records,
+    RecordChain, Replay, SkillPolicy, Step, TextLimits, replay, verify_records,
 };
 use super::{delivery, fetch};
 use crate::archive::Archive;
@@ -41,8 +41,8 @@ pub struct OrdersSettings {
     pub queue_length: u64,
     /// How many orders run at a time.
     pub worker_count: usize,
-    /// Longest order text, in bytes.
-    pub text_size_bytes_max: usize,
+    /// What an order may say.
+    pub texts: TextLimits,
     /// Longest run of one order.
     pub deadline: Duration,
     /// How often an order may be started before it fails.
@@ -167,18 +167,12 @@ impl Orders {
     /// Accepts an order; returns after it is durable.
     ///
     /// # Errors
-    /// Empty or too long text, a full queue ([`ErrorKind::Overloaded`]), an idempotency key used
+    /// Texts that [`TextLimits::check`] refuses, a full queue ([`ErrorKind::Overloaded`]), an idempotency key used
     /// with other inputs ([`ErrorKind::Conflict`]), an unknown study or series, a study without a
     /// series that can be segmented.
     pub fn create(&self, new: NewOrder) -> Result<Created, OrderError> {
         let shared = &self.shared;
-        let limit_bytes = shared.settings.text_size_bytes_max;
-        if new.text.trim().is_empty() {
-            return Err(OrderError::EmptyText);
-        }
-        if new.text.len() > limit_bytes {
-            return Err(OrderError::TextTooLong { size_bytes: new.text.len(), limit_bytes });
-        }
+        shared.settings.texts.check(&new.text, &new.rephrasings)?;
         self.check_routing(&new)?;
         let fetch = self.needs_fetch(&new)?;
         let now = shared.clock.now();

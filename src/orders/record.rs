@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::stability::RecordStability;
 use super::{RecordSkill, ResultDocument, Step};
 use crate::answer::{Answer, Refusal, Target};
 use crate::error::Finding;
@@ -49,6 +50,9 @@ pub struct ReasoningRecord {
     /// What came out; absent when refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<RecordResult>,
+    /// How rephrasings of the order agree with it; absent when none were given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stability: Option<RecordStability>,
     /// What a reader of the result should know.
     pub findings: Vec<Finding>,
     /// Seconds by step.

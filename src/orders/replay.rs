@@ -80,7 +80,7 @@ pub fn replay(
         seed: Some(record.decoding.seed),
         ..DecodingOverrides::default()
     };
-    let asked = Asked { text: &record.text, skills: &skills, decoding };
+    let asked = Asked { text: &record.text, skills: &skills, decoding, rephrasings: &[] };
     let walked = walk_asked(engine, volume, asked, cancel, report)?;
     Ok(compare(engine, record, volume, &walked))
 }

@@ -12,7 +12,7 @@ use super::queue::Shared;
 use super::record::{ReasoningRecord, RecordOrder, note_seconds};
 use super::skills::{self, OrderSkills};
 use super::walk::{Asked, Report, WalkError, Walked, begin, source_of_series, walk_asked};
-use super::{Engine, Order, OrderError, OrderResult, ResultDocument, Step};
+use super::{Engine, Order, OrderError, OrderResult, Rephrasing, ResultDocument, Step};
 use crate::answer::{Answer, Refusal};
 use crate::archive::{Archive, ArchiveError, Scope};
 use crate::dicom::{SeriesUid, SopInstanceUid, StudyUid};
@@ -56,9 +56,15 @@ pub(super) fn run_order(
 
     let text = &order.new.text;
     let policy = shared.settings.skills.as_ref();
-    let skills = policy.map(|p| OrderSkills::choose(p, id, text, (engine, &series, &volume)));
-    let skills = skills.unwrap_or_default();
-    let asked = Asked { text, skills: &skills, decoding: DecodingOverrides::default() };
+    let choose = |text: &str| {
+        let chosen = policy.map(|p| OrderSkills::choose(p, id, text, (engine, &series, &volume)));
+        chosen.unwrap_or_default()
+    };
+    let skills = choose(text);
+    let rephrase = |text: &String| Rephrasing { text: text.clone(), skills: choose(text) };
+    let rephrasings: Vec<_> = order.new.rephrasings.iter().map(rephrase).collect();
+    let decoding = DecodingOverrides::default();
+    let asked = Asked { text, skills: &skills, decoding, rephrasings: &rephrasings };
     let mut walked = walk_asked(engine, &volume, asked, cancel, &report)?;
     findings.append(&mut walked.findings);
     walked.findings = findings;

@@ -228,6 +228,7 @@ impl Orders {
             priority: rule.priority,
             // No header can hold this separator, so no client's key is the same.
             idempotency_key: Some(format!("standing\u{1f}{}\u{1f}{study}", rule.name)),
+            rephrasings: Vec::new(),
             drop_empty_frames: false,
             outputs: Outputs::default(),
             routing: Routing { source: None, deliver_to: rule.deliver_to.clone() },

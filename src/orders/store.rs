@@ -32,6 +32,7 @@ CREATE TABLE IF NOT EXISTS orders (
     priority        INTEGER NOT NULL,
     drop_empty      INTEGER NOT NULL,
     outputs         TEXT NOT NULL DEFAULT '{}',
+    rephrasings     TEXT NOT NULL DEFAULT '[]',
     state           TEXT NOT NULL,
     step            TEXT,
     progress        REAL NOT NULL,
@@ -52,7 +53,7 @@ CREATE INDEX IF NOT EXISTS orders_by_study ON orders (study_uid, sequence);
 ";
 
 const COLUMNS: &str = "id, idempotency_key, study_uid, series_uid, text, priority, drop_empty, \
-     outputs, documents, state, step, progress, findings, error, refusal, source_series, seg_series, seg_sop, \
+     outputs, rephrasings, documents, state, step, progress, findings, error, refusal, source_series, seg_series, seg_sop, \
      created_at, updated_at, attempt_count";
 
 impl Store {
@@ -122,8 +123,9 @@ impl Store {
             }
             transaction.execute(
                 "INSERT INTO orders (id, idempotency_key, study_uid, series_uid, text, priority, \
-                 drop_empty, state, progress, findings, created_at, updated_at, attempt_count, outputs) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'queued', 0, '[]', ?8, ?8, 0, ?9)",
+                 drop_empty, state, progress, findings, created_at, updated_at, attempt_count, outputs, \
+                 rephrasings) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'queued', 0, '[]', ?8, ?8, 0, ?9, ?10)",
                 params![
                     id.to_string(),
                     new.idempotency_key,
@@ -134,6 +136,7 @@ impl Store {
                     new.drop_empty_frames,
                     milliseconds(now),
                     json(&new.outputs)?,
+                    json(&new.rephrasings)?,
                 ],
             )?;
             routing::insert(&transaction, id, &new.routing, fetch)?;
@@ -314,8 +317,11 @@ impl Store {
 }
 
 /// Columns that came after the first release, with what they hold for orders from before.
-const ADDED_COLUMNS: [(&str, &str); 2] =
-    [("outputs", "TEXT NOT NULL DEFAULT '{}'"), ("documents", "TEXT NOT NULL DEFAULT '[]'")];
+const ADDED_COLUMNS: [(&str, &str); 3] = [
+    ("outputs", "TEXT NOT NULL DEFAULT '{}'"),
+    ("documents", "TEXT NOT NULL DEFAULT '[]'"),
+    ("rephrasings", "TEXT NOT NULL DEFAULT '[]'"),
+];
 
 fn add_missing_columns(connection: &Connection) -> Result<(), OrderError> {
     for (name, kind) in ADDED_COLUMNS {
@@ -370,6 +376,7 @@ fn read_order(row: &Row<'_>) -> rusqlite::Result<Order> {
                 .transpose()
                 .map_err(broken)?,
             text: row.get("text")?,
+            rephrasings: from_json(&row.get::<_, String>("rephrasings")?)?,
             priority: row.get("priority")?,
             idempotency_key: row.get("idempotency_key")?,
             drop_empty_frames: row.get("drop_empty")?,

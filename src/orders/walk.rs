@@ -13,8 +13,9 @@ use super::record::{
     ReasoningRecord, RecordAnswer, RecordBackbone, RecordResult, RecordSegment, RecordSource,
     RecordView, SCHEMA_VERSION, note_seconds,
 };
+use super::stability::{self, Meaning, RecordStability, Rephrasing, Worded};
 use super::{Engine, OrderSkills, RecordSkill, Step};
-use crate::answer::{Answer, coverage};
+use crate::answer::{Answer, Target, coverage};
 use crate::error::Finding;
 use crate::reason::{DecodingOverrides, ReasonRequest, Trace};
 use crate::series::Series;
@@ -43,6 +44,8 @@ pub struct Walked {
     pub backbone: Option<RecordBackbone>,
     /// The skills that the bank brought, and the one that the rationale names.
     pub skills: Vec<RecordSkill>,
+    /// How the rephrasings agree; absent when there were none.
+    pub stability: Option<RecordStability>,
     /// What a reader of the result should know.
     pub findings: Vec<Finding>,
     /// Seconds by step.
@@ -58,6 +61,8 @@ pub struct Asked<'a> {
     pub skills: &'a OrderSkills,
     /// What is decoded differently from what is configured.
     pub decoding: DecodingOverrides,
+    /// Other wordings, whose outcome is compared with the order's and not kept.
+    pub rephrasings: &'a [Rephrasing],
 }
 
 /// Where each step begins and ends on the way from 0 to 1; measured on the sample study.
@@ -79,11 +84,13 @@ pub(super) fn begin(report: &Report, step: Step) -> Instant {
     Instant::now()
 }
 
-fn progress_within(report: &Report, step: Step) -> Progress {
+/// Progress of the piece `index` of `count` that a step consists of.
+fn progress_within(report: &Report, step: Step, (index, count): (usize, usize)) -> Progress {
     let (report, (from, to)) = (Arc::clone(report), span_of(step));
     Progress::new(move |done, total| {
         let part = if total == 0 { 0.0 } else { done as f32 / total as f32 };
-        report(step, from + (to - from) * part.min(1.0));
+        let part = (index as f32 + part.min(1.0)) / count as f32;
+        report(step, from + (to - from) * part);
     })
 }
 
@@ -100,18 +107,19 @@ pub fn walk(
     report: &Report,
 ) -> Result<Walked, WalkError> {
     let skills = OrderSkills::default();
-    let asked = Asked { text, skills: &skills, decoding: DecodingOverrides::default() };
+    let decoding = DecodingOverrides::default();
+    let asked = Asked { text, skills: &skills, decoding, rephrasings: &[] };
     walk_asked(engine, volume, asked, cancel, report)
 }
 
-/// The same with skills that the bank offers.
+/// The same with skills that the bank offers, and with rephrasings.
 ///
 /// # Errors
 /// As [`walk`].
 pub fn walk_asked(
     engine: &Engine,
     volume: &Volume,
-    Asked { text, skills, decoding }: Asked<'_>,
+    asked: Asked<'_>,
     cancel: &Cancel,
     report: &Report,
 ) -> Result<Walked, WalkError> {
@@ -123,54 +131,129 @@ pub fn walk_asked(
     note_seconds(&mut seconds, Step::Views, start.elapsed().as_secs_f64());
 
     let start = begin(report, Step::Reason);
-    let request =
-        ReasonRequest::new(&views, text).with_skills(skills.shown()).with_decoding(decoding);
-    let trace =
-        engine.reasoner().reason(request, cancel, &progress_within(report, Step::Reason))?;
+    let thinking = Thinking { engine, views: &views, decoding: asked.decoding, cancel, report };
+    let count = asked.rephrasings.len() + 1;
+    let trace = thinking.reason(asked.text, asked.skills, (0, count))?;
+    let (answer, mut findings) =
+        info_span!("answer").in_scope(|| engine.understand(&trace, asked.text))?;
+    let rephrased = thinking.rephrase(asked.rephrasings)?;
     note_seconds(&mut seconds, Step::Reason, start.elapsed().as_secs_f64());
 
-    metrics::trace_written(trace.decoding.prompt_token_count, trace.decoding.token_count);
-    let (answer, mut findings) =
-        info_span!("answer").in_scope(|| engine.understand(&trace, text))?;
     findings.extend(doubts::of_trace(&trace));
     findings.extend(doubts::of_answer(&answer, volume));
     if let Answer::Segment(targets) = &answer {
         let vocabulary = engine.backbone_bundle().vocabulary();
-        findings.extend(coverage::unanswered(text, targets, vocabulary));
+        findings.extend(coverage::unanswered(asked.text, targets, vocabulary));
     }
     let mut walked = Walked {
-        views,
-        answer,
+        skills: asked.skills.record(trace.rationale.as_deref()),
+        stability: None,
         masks: Vec::new(),
         backbone: None,
-        skills: skills.record(trace.rationale.as_deref()),
+        views,
+        answer,
         trace,
         findings,
         seconds,
     };
-    if let Answer::Segment(targets) = &walked.answer {
-        let prompts: Vec<String> = targets.iter().map(|t| t.prompt.clone()).collect();
-        let start = begin(report, Step::Segment);
-        let segmentation = engine.backbone().segment(
-            volume,
-            &prompts,
-            cancel,
-            &progress_within(report, Step::Segment),
-        )?;
-        note_seconds(&mut walked.seconds, Step::Segment, start.elapsed().as_secs_f64());
-        metrics::patches_encoded(segmentation.patch_count);
-        walked.findings.extend(doubts::of_masks(volume, targets, &segmentation.masks));
-        walked.backbone = Some(RecordBackbone {
-            prompts,
-            patch_count: segmentation.patch_count,
-            threshold_logit: engine.backbone().threshold_logit(),
-        });
-        walked.masks = segmentation.masks;
-    }
+    walked.segment(engine, volume, asked.text, rephrased, (cancel, report))?;
     Ok(walked)
 }
 
+/// The reasoner over the views of one walk.
+struct Thinking<'a> {
+    engine: &'a Engine,
+    views: &'a [View],
+    decoding: DecodingOverrides,
+    cancel: &'a Cancel,
+    report: &'a Report,
+}
+
+impl Thinking<'_> {
+    /// The trace of one wording, the piece `index` of `count`.
+    fn reason(
+        &self,
+        text: &str,
+        skills: &OrderSkills,
+        piece: (usize, usize),
+    ) -> Result<Trace, WalkError> {
+        let request = ReasonRequest::new(self.views, text)
+            .with_skills(skills.shown())
+            .with_decoding(self.decoding);
+        let progress = progress_within(self.report, Step::Reason, piece);
+        let trace = self.engine.reasoner().reason(request, self.cancel, &progress)?;
+        metrics::trace_written(trace.decoding.prompt_token_count, trace.decoding.token_count);
+        Ok(trace)
+    }
+
+    /// What each rephrasing comes to. One without an answer agrees with nothing.
+    fn rephrase(&self, rephrasings: &[Rephrasing]) -> Result<Vec<Worded>, WalkError> {
+        let count = rephrasings.len() + 1;
+        let rephrase = |(index, Rephrasing { text, skills }): (usize, &Rephrasing)| {
+            let trace = self.reason(text, skills, (index + 1, count))?;
+            let meaning = match self.engine.understand(&trace, text) {
+                Ok((answer, _)) => Meaning::of(&answer),
+                Err(_) => Meaning::None,
+            };
+            Ok(Worded { text: text.clone(), answer: trace.answer, meaning })
+        };
+        rephrasings.iter().enumerate().map(rephrase).collect()
+    }
+}
+
 impl Walked {
+    /// Computes the masks of the order, then those that only its rephrasings name: apart, so that
+    /// the order's own are the same with and without rephrasings.
+    fn segment(
+        &mut self,
+        engine: &Engine,
+        volume: &Volume,
+        text: &str,
+        rephrased: Vec<Worded>,
+        (cancel, report): (&Cancel, &Report),
+    ) -> Result<(), WalkError> {
+        let targets: Vec<Target> = match &self.answer {
+            Answer::Segment(targets) => targets.clone(),
+            Answer::Refuse(_) => Vec::new(),
+        };
+        let prompts: Vec<String> = targets.iter().map(|target| target.prompt.clone()).collect();
+        let further = stability::further_prompts(&prompts, &rephrased);
+        if prompts.is_empty() && further.is_empty() && rephrased.is_empty() {
+            return Ok(());
+        }
+        let start = begin(report, Step::Segment);
+        let count = usize::from(!prompts.is_empty()) + usize::from(!further.is_empty());
+        let segment = |prompts: &[String], index: usize| {
+            let progress = progress_within(report, Step::Segment, (index, count));
+            let segmentation = engine.backbone().segment(volume, prompts, cancel, &progress)?;
+            metrics::patches_encoded(segmentation.patch_count);
+            Ok::<_, WalkError>(segmentation)
+        };
+        if !prompts.is_empty() {
+            let segmentation = segment(&prompts, 0)?;
+            self.findings.extend(doubts::of_masks(volume, &targets, &segmentation.masks));
+            self.backbone = Some(RecordBackbone {
+                prompts: prompts.clone(),
+                patch_count: segmentation.patch_count,
+                threshold_logit: engine.backbone().threshold_logit(),
+            });
+            self.masks = segmentation.masks;
+        }
+        let others =
+            if further.is_empty() { Vec::new() } else { segment(&further, count - 1)?.masks };
+        let own = Worded {
+            text: text.to_owned(),
+            answer: self.trace.answer.clone(),
+            meaning: Meaning::of(&self.answer),
+        };
+        let masks = prompts.iter().zip(&self.masks).chain(further.iter().zip(&others)).collect();
+        let wordings = [own].into_iter().chain(rephrased).collect();
+        self.stability = stability::compare(wordings, &masks, volume.geometry.shape())?;
+        self.findings.extend(self.stability.as_ref().and_then(RecordStability::finding));
+        note_seconds(&mut self.seconds, Step::Segment, start.elapsed().as_secs_f64());
+        Ok(())
+    }
+
     /// The reasoning record of this walk.
     pub fn record(
         &self,
@@ -193,6 +276,7 @@ impl Walked {
             models: engine.models(),
             backbone: self.backbone.clone(),
             result: self.result(),
+            stability: self.stability.clone(),
             findings: self.findings.clone(),
             seconds: self.seconds.clone(),
             server_version: env!("CARGO_PKG_VERSION").to_owned(),

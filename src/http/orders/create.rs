@@ -27,6 +27,8 @@ const IDEMPOTENCY_KEY_LENGTH_MAX: usize = 200;
 struct OrderUpload {
     /// What to segment, in free text.
     text: String,
+    /// Another wording of the text, to compare with; the field may be repeated.
+    rephrasing: Option<Vec<String>>,
     /// The study; that of the files when absent.
     study_uid: Option<String>,
     /// The series; the most suitable one when absent.
@@ -122,6 +124,7 @@ async fn read_form(
         study_uid: String::new(),
         series_uid: None,
         text: String::new(),
+        rephrasings: Vec::new(),
         priority: 0,
         drop_empty_frames: false,
         segmentation_type: SegmentationType::default(),
@@ -134,6 +137,7 @@ async fn read_form(
     while let Some(field) = upload.next().await? {
         match field.name().unwrap_or_default() {
             "text" => request.text = upload.text(field).await?,
+            "rephrasing" => request.rephrasings.push(upload.text(field).await?),
             "study_uid" => request.study_uid = upload.text(field).await?,
             "series_uid" => request.series_uid = Some(upload.text(field).await?),
             "priority" => request.priority = parse("priority", &upload.text(field).await?)?,

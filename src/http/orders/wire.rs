@@ -28,6 +28,10 @@ pub(super) struct OrderRequest {
     /// What to segment, in free text.
     #[schema(example = "pls outline the left hippocampus")]
     pub(super) text: String,
+    /// Other wordings of the text. Each is reasoned about too, and the record says whether they
+    /// come to the same answer and masks; the result is that of the text.
+    #[serde(default)]
+    pub(super) rephrasings: Vec<String>,
     /// Higher goes first; 0 is routine.
     #[serde(default)]
     pub(super) priority: i32,
@@ -59,6 +63,7 @@ impl OrderRequest {
             study_uid: StudyUid::parse(&self.study_uid)?,
             series_uid: self.series_uid.as_deref().map(SeriesUid::parse).transpose()?,
             text: self.text,
+            rephrasings: self.rephrasings,
             priority: self.priority,
             idempotency_key,
             drop_empty_frames: self.drop_empty_frames,
@@ -84,6 +89,9 @@ pub(super) struct OrderView {
     series_uid: Option<String>,
     /// The free text.
     text: String,
+    /// Other wordings of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rephrasings: Vec<String>,
     /// Higher goes first.
     priority: i32,
     /// Leave frames without any inside pixel out.
@@ -194,6 +202,7 @@ impl OrderView {
             study_uid: order.new.study_uid.to_string(),
             series_uid: order.new.series_uid.map(|uid| uid.to_string()),
             text: order.new.text,
+            rephrasings: order.new.rephrasings,
             priority: order.new.priority,
             drop_empty_frames: order.new.drop_empty_frames,
             segmentation_type: order.new.outputs.segmentation_type,

@@ -4,6 +4,7 @@ use crate::answer::AnswerError;
 use crate::archive::ArchiveError;
 use crate::dicom_seg::SegError;
 use crate::error::{ErrorKind, Kind};
+use crate::eval::EvalError;
 use crate::orders::OrderError;
 use crate::reason::ReasonError;
 use crate::segment::SegmentError;
@@ -46,6 +47,9 @@ pub enum WalkError {
     /// No masks.
     #[error("backbone failed")]
     Segment(#[from] SegmentError),
+    /// The masks of rephrasings cannot be compared.
+    #[error("rephrasings cannot be compared")]
+    Compare(#[from] EvalError),
     /// No SEG.
     #[error("segmentation cannot be written")]
     Seg(#[from] SegError),
@@ -103,6 +107,7 @@ impl Kind for WalkError {
             Self::Reason(error) => error.kind(),
             Self::Answer(error) => error.kind(),
             Self::Segment(error) => error.kind(),
+            Self::Compare(error) => error.kind(),
             Self::Seg(error) => error.kind(),
             Self::Order(error) => error.kind(),
             Self::Panicked => ErrorKind::Internal,

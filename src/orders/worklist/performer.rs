@@ -198,6 +198,7 @@ impl Performer {
             },
             // No header can hold this separator, so no client's key is the same.
             idempotency_key: Some(format!("workitem\u{1f}{}", item.uid)),
+            rephrasings: Vec::new(),
             drop_empty_frames: false,
             // IHE AI Results (AIR) has its measurements in a report, which refers to the SEG.
             outputs: Outputs { structured_report: true, ..Outputs::default() },
