@@ -34,7 +34,7 @@ venv() {
   fi
 }
 venv judges pydicom==3.0.2 highdicom==0.28.0 dcmqi==1.5.7 dicom3tools==20260927 \
-  nibabel==5.4.2 dicomweb-client==0.61.2 openapi-python-client==0.29.1
+  nibabel==5.4.2 scipy==1.17.1 dicomweb-client==0.61.2 openapi-python-client==0.29.1
 venv judges-pydicom-seg "numpy<2" "pydicom<3" pydicom-seg==0.4.1
 
 if command -v npm >/dev/null; then
