@@ -21,7 +21,6 @@
 //! # }
 //! ```
 
-mod ahead;
 pub mod constraint;
 pub mod decode;
 pub mod grammar;

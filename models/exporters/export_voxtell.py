@@ -2,7 +2,7 @@
 
     python export_voxtell.py --model FOLDER --out BUNDLE --licence SPDX
                              [--text-encoder FOLDER] [--bank FILE.npz] [--bank-prompts FILE.txt]
-                             [--precision fp32|fp16|fp16-stored] [--text-precision fp32|fp16|fp16-stored|int4|int4-fp16]
+                             [--precision fp32|fp16|fp16-stored] [--sums fp32|fp16] [--text-precision fp32|fp16|fp16-stored|int4|int4-fp16]
 
 FOLDER of --model holds plans.json and fold_0/checkpoint_final.pth, as the package `voxtell` reads it.
 --text-encoder is a Qwen3-Embedding folder in Hugging Face layout. A bank of ready embeddings (npz with
@@ -275,7 +275,7 @@ def write_bank(out, arguments):
     return bank.shape
 
 
-def part(patch, width, has_encoder, has_bank):
+def part(patch, width, has_encoder, has_bank, sums="fp32"):
     """`[backbone]` of the manifest; the preprocessing is VoxTell's."""
     graphs = ["image_encoder", "prompt_decoder", "mask_decoder"] + (["text_encoder"] if has_encoder else [])
     return {
@@ -285,7 +285,8 @@ def part(patch, width, has_encoder, has_bank):
         "text": {"template": TEMPLATE, "lowercase": True, "suffix_token": END if has_encoder else None, "max_tokens": 512},
         "preprocessing": {
             "orientation": "RAS", "crop": "nonzero", "patch_size": list(patch), "tile_step": 0.5, "gaussian_sigma_scale": 0.125,
-            "threshold_logit": 0.0, "normalization": {"default": bundle.Table(kind="zscore")}},
+            "sums": sums if sums != "fp32" else None, "threshold_logit": 0.0,
+            "normalization": {"default": bundle.Table(kind="zscore")}},
     }
 
 
@@ -325,7 +326,7 @@ def export(arguments):
     head = {"name": root.resolve().name, "version": arguments.version, "licence": arguments.licence,
             "intended_use": "Research. Not for diagnosis or treatment.", "training_data": "See the publisher's card."}
     parts = {"backbone": part(patch, network.text_embedding_dim, bool(arguments.text_encoder),
-                              bool(arguments.bank or arguments.bank_prompts))}
+                              bool(arguments.bank or arguments.bank_prompts), arguments.sums)}
     size = bundle.write_manifest(root, head, parts)
     print(f"{root}: {size / 1e9:.3f} GB, peak memory {rss_export:.2f} GiB exporting, {bundle.peak_rss_gib():.2f} GiB in all. {said}",
           flush=True)
@@ -342,6 +343,7 @@ def parser():
     p.add_argument("--licence", required=True, help="SPDX expression or name of the weights' licence")
     p.add_argument("--version", default="1")
     p.add_argument("--precision", choices=sorted(LIMITS), default="fp16-stored")
+    p.add_argument("--sums", choices=("fp32", "fp16"), default="fp32", help="fp16 adds up patches as VoxTell's own host does")
     p.add_argument("--text-precision", choices=sorted(PRECISIONS), default="fp16-stored")
     p.add_argument("--external-data", action="store_true", help="the text encoder's weights beside its graph in any case")
     p.add_argument("--skip-check", action="store_true")

@@ -18,6 +18,7 @@ pub struct Constraint<'a> {
     matcher: Matcher,
     text: Vec<u8>,
     keep: Keep,
+    /// Tokens that come next without a choice.
     due: VecDeque<u32>,
     cut: bool,
 }
@@ -60,6 +61,10 @@ impl<'a> Constraint<'a> {
         }
         if self.due.is_empty() {
             self.close_in_time(remaining);
+        }
+        if self.due.is_empty() {
+            // What the grammar leaves no choice about, tokenised once; a mask would do it each time.
+            self.due = self.matcher.compute_ff_tokens().into();
         }
         if let Some(token) = self.due.pop_front() {
             return Ok(Next::Exactly(token));

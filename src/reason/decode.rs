@@ -1,7 +1,6 @@
 //! The decoding loop.
 
 use super::ReasonError;
-use super::ahead::Ahead;
 use super::constraint::{Constraint, Next};
 use super::model::{Model, State};
 use super::sample::{Sampler, log_probability};
@@ -71,15 +70,7 @@ pub fn decode(
     progress: &Progress,
 ) -> Result<Written, ReasonError> {
     let Plan { state, max_new_tokens, end_ids, sampler, constraint } = plan;
-    let mut trace = Loop { model, max_new_tokens, end_ids, sampler, cancel, progress };
-    let Some(constraint) = constraint else { return trace.write(state, None) };
-    std::thread::scope(|scope| {
-        let ahead = Ahead::start(scope, constraint, max_new_tokens);
-        let written = trace.write(state, Some(&ahead));
-        let is_whole = ahead.finish()?;
-        let finish = if is_whole { Finish::Stop } else { Finish::Length };
-        Ok(Written { finish, ..written? })
-    })
+    Loop { model, max_new_tokens, end_ids, sampler, constraint, cancel, progress }.write(state)
 }
 
 /// Everything that one sample's decoding shares between its tokens.
@@ -88,56 +79,50 @@ struct Loop<'a> {
     max_new_tokens: usize,
     end_ids: &'a [u32],
     sampler: Sampler,
+    constraint: Option<Constraint<'a>>,
     cancel: &'a Cancel,
     progress: &'a Progress,
 }
 
 impl Loop<'_> {
-    fn write(
-        &mut self,
-        mut state: State,
-        ahead: Option<&Ahead<'_>>,
-    ) -> Result<Written, ReasonError> {
+    fn write(mut self, mut state: State) -> Result<Written, ReasonError> {
         let (mut tokens, mut log_probabilities) = (Vec::new(), Vec::new());
         let mut finish = Finish::Length;
         while tokens.len() < self.max_new_tokens {
             self.cancel.check().map_err(RuntimeError::from)?;
-            let Some(token) = self.choose(&state.logits, ahead)? else {
+            let remaining = self.max_new_tokens - tokens.len();
+            let Some(token) = self.choose(&state.logits, remaining)? else {
                 finish = Finish::Stop;
                 break;
             };
             tokens.push(token);
-            let remaining = self.max_new_tokens - tokens.len();
-            if let Some(ahead) = ahead {
-                ahead.choose(token, remaining)?;
-            }
             log_probabilities.push(log_probability(&state.logits, token) as f32);
             self.progress.report(tokens.len() as u64, self.max_new_tokens as u64);
-            if remaining > 0 {
+            if remaining > 1 {
                 state = self.model.write(token, &state, self.cancel)?;
             }
+        }
+        if let Some(constraint) = &self.constraint {
+            let is_whole = constraint.is_complete() && !constraint.was_cut();
+            finish = if is_whole { Finish::Stop } else { Finish::Length };
         }
         Ok(Written { tokens, log_probabilities, finish })
     }
 
-    /// The next token; `None` when the text is complete.
-    fn choose(
-        &mut self,
-        logits: &[f32],
-        ahead: Option<&Ahead<'_>>,
-    ) -> Result<Option<u32>, ReasonError> {
-        let picked = match ahead.map(Ahead::next).transpose()? {
-            None => {
-                let token = self.sampler.pick(logits, 0..logits.len() as u32);
-                return match token {
-                    None => Err(ReasonError::Logits),
-                    Some(token) => Ok(Some(token).filter(|token| !self.end_ids.contains(token))),
-                };
-            }
-            Some(Next::Nothing) => return Ok(None),
-            Some(Next::Exactly(token)) => Some(token),
-            Some(Next::Among(mask)) => self.sampler.pick(logits, mask.iter()),
+    /// The next token, when `remaining` more may be written; `None` when the text is complete.
+    fn choose(&mut self, logits: &[f32], remaining: usize) -> Result<Option<u32>, ReasonError> {
+        let Some(constraint) = &mut self.constraint else {
+            let token = self.sampler.pick(logits, 0..logits.len() as u32);
+            let token = token.ok_or(ReasonError::Logits)?;
+            return Ok(Some(token).filter(|token| !self.end_ids.contains(token)));
         };
-        picked.map(Some).ok_or(ReasonError::Logits)
+        let picked = match constraint.next(remaining)? {
+            Next::Nothing => return Ok(None),
+            Next::Exactly(token) => Some(token),
+            Next::Among(mask) => self.sampler.pick(logits, mask.iter()),
+        };
+        let token = picked.ok_or(ReasonError::Logits)?;
+        constraint.accept(token)?;
+        Ok(Some(token))
     }
 }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use ndarray::Array3;
 use seer::geometry::{Affine, PatientPoint, VolumeGeometry};
 use seer::reason::constraint::Next;
+use seer::reason::decode::{Plan, decode};
 use seer::reason::grammar::{Grammar, Targets};
 use seer::reason::model::{Model, Prompt};
 use seer::reason::positions::token_positions;
@@ -74,33 +75,37 @@ fn masked_steps(bundle: &Bundle, runtime: &Runtime) -> Result<()> {
             state = model.write(token, &state, &cancel)?;
             decoding.push(started.elapsed());
         }
+        let steps = decoding.len();
+        let sum = |times: &[Duration]| times.iter().sum::<Duration>();
+        let share = sum(&masking).as_secs_f64() / sum(&decoding).as_secs_f64() * 100.0;
         let (masking, decoding) = (median(masking), median(decoding));
-        let share = masking.as_secs_f64() / decoding.as_secs_f64() * 100.0;
         println!(
-            "mask and pick, {name}: {masking:?} of a decoder step's {decoding:?} ({share:.1} %)"
+            "mask and pick, {name}: {masking:?} of a decoder step's {decoding:?}, medians of {steps}; \
+             {share:.1} % in sum"
+        );
+        // As it runs, against as many tokens without the grammar.
+        let write = |constraint, max_new_tokens| -> Result<(f64, usize)> {
+            let state = model.read(prompt.clone(), &cancel)?;
+            let sampler = Sampler::new(0.0, 1.0, 0);
+            let plan = Plan { state, max_new_tokens, end_ids: &[], sampler, constraint };
+            let started = Instant::now();
+            let written = decode(&model, plan, &cancel, &Progress::silent())?;
+            let count = written.tokens.len();
+            Ok((started.elapsed().as_secs_f64() / count.max(1) as f64, count))
+        };
+        let (mut with, mut without) = (f64::MAX, f64::MAX);
+        for _ in 0..2 * REPEATS {
+            let (seconds, count) = write(Some(grammar.start(targets, budget)?), budget)?;
+            with = with.min(seconds);
+            without = without.min(write(None, count)?.0);
+        }
+        println!(
+            "decoding, {name}: {:.0} us a token, {:.0} us without the grammar ({:+.1} %)",
+            with * 1e6,
+            without * 1e6,
+            (with / without - 1.0) * 100.0
         );
     }
-    // As it runs: the mask is made while the decoder works.
-    let step = |constrained| -> Result<f64> {
-        let settings = ReasonerSettings { constrained: Some(constrained), ..Default::default() };
-        let reasoner = Reasoner::load(bundle, runtime, &settings)?;
-        let mut shortest = f64::MAX;
-        for _ in 0..REPEATS {
-            let started = Instant::now();
-            let request = ReasonRequest::new(&[], "outline the liver");
-            let trace = reasoner.reason(request, &cancel, &Progress::silent())?;
-            let seconds = started.elapsed().as_secs_f64();
-            shortest = shortest.min(seconds / trace.decoding.token_count.max(1) as f64);
-        }
-        Ok(shortest)
-    };
-    let (with, without) = (step(true)?, step(false)?);
-    let cost = (with / without - 1.0) * 100.0;
-    println!(
-        "a whole trace, per token: {:.0} us constrained, {:.0} us free ({cost:+.1} %)",
-        with * 1e6,
-        without * 1e6
-    );
     Ok(())
 }
 

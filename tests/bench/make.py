@@ -72,7 +72,7 @@ def main():
             (folder / part).mkdir(exist_ok=True)
             voxtell(folder / part)
         exported("export_voxtell.py", folder / f"{part}-fp32", "--model", folder / part, "--bank", folder / part / "bank.npz",
-                 "--precision", "fp32", "--skip-check")
+                 "--precision", "fp32", "--sums", "fp16", "--skip-check")
 
 
 if __name__ == "__main__":
