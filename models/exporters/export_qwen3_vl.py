@@ -1,14 +1,14 @@
 """Turns a Qwen3-VL checkpoint into a bundle with a reasoner of family qwen3-vl.
 
     python export_qwen3_vl.py --checkpoint FOLDER --out BUNDLE --licence SPDX [--adapter FOLDER ...]
-                              [--precision fp32|fp16|fp16-stored|int4|int4-fp16]
+                              [--precision fp32|fp16|fp16-stored|int4|int4-fp16|int4-int8]
 
 Weights stream from the checkpoint's shards to the bundle one tensor at a time. Afterwards the graphs
 run against transformers' own layers on random pictures and tokens: a prompt, then 64 cached steps.
 
 precision: fp32; fp16 (arithmetic too, for GPUs); fp16-stored (float32 arithmetic, for CPUs);
 int4 (decoder's matrices in 4 bits, float32 arithmetic; tables and vision in fp16-stored);
-int4-fp16 (the same with float16 arithmetic).
+int4-fp16 (the same with float16 arithmetic); int4-int8 (the same with activations in 8 bits, for fast CPUs).
 """
 import argparse
 import ast
@@ -29,7 +29,9 @@ from qwen3_reference import FourBits, Reference, head_name
 
 #: Relative L2 differences beyond which an export is broken rather than rounded.
 #: Unrelated logits would be 1.4 apart. Four bits alone cost random weights 0.64 at the 4B size; trained ones less.
-LIMITS = {"fp32": 1e-4, "fp16": 3e-2, "fp16-stored": 1e-2, "int4": 0.9, "int4-fp16": 0.9}
+#: Activations rounded to 8 bits in blocks of 32, against the same four bits with exact ones.
+INT8_LIMIT = 0.1
+LIMITS = {"fp32": 1e-4, "fp16": 3e-2, "fp16-stored": 1e-2, "int4": 0.9, "int4-fp16": 0.9, "int4-int8": 0.9}
 
 SYSTEM = (
     "You turn a clinician's free-text request into one instruction for a segmentation model. You see slices of one scan. "
@@ -133,9 +135,16 @@ def external(arguments, parameters, bytes_per_weight):
     return arguments.external_data or parameters * bytes_per_weight > EMBED_MAX
 
 
+def around_int4(precision):
+    """The precision of what is not in four bits, tables and vision."""
+    if precision.stored != "int4":
+        return precision.name
+    return "fp16" if precision.compute == HALF else "fp16-stored"
+
+
 def export_graphs(checkpoint, config, precision, out, arguments):
     text, vision = config["text_config"], config["vision_config"]
-    around = PRECISIONS[{"int4": "fp16-stored", "int4-fp16": "fp16"}.get(precision.name, precision.name)]
+    around = PRECISIONS[around_int4(precision)]
     count = lambda part: sum(int(np.prod(checkpoint.shape(n))) for n in checkpoint.names() if part in n)
     levels = len(vision["deepstack_visual_indexes"])
     table = "language_model.embed_tokens.weight"
@@ -178,7 +187,7 @@ def check(checkpoint, config, precision, out, steps, seed=7):
         features, levels, first = features + [found[0]], levels + [found[1]], first + count
     del run
     seen, deep = reference.see(pixels, grids)
-    vision_limit = LIMITS[{"int4": "fp16-stored", "int4-fp16": "fp16"}.get(precision.name, precision.name)]
+    vision_limit = LIMITS[around_int4(precision)]
     checks.append(compare("image features", np.concatenate(features), seen, vision_limit))
     for level, expected in enumerate(deep):
         checks.append(compare(f"DeepStack level {level}", np.concatenate([f[level] for f in levels]), expected, vision_limit))
@@ -188,14 +197,15 @@ def check(checkpoint, config, precision, out, steps, seed=7):
     following = positions.max() + 1 + torch.arange(len(tokens) - 1)
     positions = torch.cat([positions, following[None, None].expand(3, 1, -1)], 2)
     at = torch.tensor(whole) == config["image_token_id"]
+    at[len(ids):] = False  # What was written is text, whatever its id.
     embeds[0, at] = seen
     deepstack = torch.zeros(len(deep), *embeds.shape)
     deepstack[:, 0, at] = deep
     if precision.stored == "int4":
         rounded = Reference(checkpoint, FourBits(checkpoint, precision.block))
         expected = rounded.logits(embeds, positions, deepstack, len(tokens))
-        around = "fp16" if precision.compute == HALF else "fp16-stored"
-        checks.append(compare("logits of all steps, original with the same four bits", logits, expected, LIMITS[around]))
+        limit_of_same = INT8_LIMIT if precision.int8_activations else LIMITS[around_int4(precision)]
+        checks.append(compare("logits of all steps, original with the same four bits", logits, expected, limit_of_same))
     expected = reference.logits(embeds, positions, deepstack, len(tokens))
     checks.append(compare("logits after the prompt", logits[0], expected[0], limit))
     checks.append(compare(f"logits after {steps} cached steps", logits[-1], expected[-1], limit))

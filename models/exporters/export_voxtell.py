@@ -2,7 +2,7 @@
 
     python export_voxtell.py --model FOLDER --out BUNDLE --licence SPDX
                              [--text-encoder FOLDER] [--bank FILE.npz] [--bank-prompts FILE.txt]
-                             [--precision fp32|fp16|fp16-stored] [--sums fp32|fp16] [--text-precision fp32|fp16|fp16-stored|int4|int4-fp16]
+                             [--precision fp32|fp16|fp16-stored] [--sums fp32|fp16] [--text-precision fp32|fp16|fp16-stored|int4|int4-fp16|int4-int8]
 
 FOLDER of --model holds plans.json and fold_0/checkpoint_final.pth, as the package `voxtell` reads it.
 --text-encoder is a Qwen3-Embedding folder in Hugging Face layout. A bank of ready embeddings (npz with
@@ -42,7 +42,7 @@ TEMPLATE = ("Instruct: Given an anatomical term query, retrieve the precise anat
             "Query: {text}")
 END = "<|endoftext|>"
 LIMITS = {"fp32": 1e-4, "fp16": 5e-2, "fp16-stored": 2e-2}
-TEXT_LIMITS = {"fp32": 1e-4, "fp16": 3e-2, "fp16-stored": 1e-2, "int4": 0.6, "int4-fp16": 0.6}
+TEXT_LIMITS = {"fp32": 1e-4, "fp16": 3e-2, "fp16-stored": 1e-2, "int4": 0.6, "int4-fp16": 0.6, "int4-int8": 0.6}
 
 
 def load_model(folder):

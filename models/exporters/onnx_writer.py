@@ -42,6 +42,7 @@ PRECISIONS = {
     "fp16-stored": Precision("fp16-stored", "fp16", FLOAT),
     "int4": Precision("int4", "int4", FLOAT),
     "int4-fp16": Precision("int4-fp16", "int4", HALF),
+    "int4-int8": Precision("int4-int8", "int4", FLOAT, int8_activations=True),
 }
 
 
@@ -72,7 +73,8 @@ class Graph:
         return name
 
     def output(self, value, name, element, shape):
-        self.nodes.append(helper.make_node("Identity", [value], [name]))
+        if value != name:
+            self.nodes.append(helper.make_node("Identity", [value], [name]))
         self.outputs.append(helper.make_tensor_value_info(name, element, shape))
 
     def op(self, kind, *inputs, count=1, domain="", name=None, **attributes):

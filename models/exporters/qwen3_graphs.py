@@ -228,7 +228,9 @@ class Decoder:
             out, k, v = g.op("GroupQueryAttention", *flat, past_k, past_v, self.last_key, self.total, count=3,
                              domain="com.microsoft", num_heads=layers.heads, kv_num_heads=layers.kv_heads)
         else:
-            k, v = g.op("Concat", past_k, k, axis=2), g.op("Concat", past_v, v, axis=2)
+            # Named as the graph's outputs: a copy of the cache would be a fifth of a step.
+            k = g.op("Concat", past_k, k, axis=2, name=f"present.{index}.key")
+            v = g.op("Concat", past_v, v, axis=2, name=f"present.{index}.value")
             out = layers.products(q, k, v, self.mask)
         self.present += [(f"present.{index}.key", k), (f"present.{index}.value", v)]
         return out

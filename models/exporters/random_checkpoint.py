@@ -65,7 +65,8 @@ def write(size, folder, seed=0):
         if used > SHARD_BYTES:
             flush()
     flush()
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}))
+    index = {"metadata": {"total_size": sum(file.stat().st_size for file in folder.glob("model-*.safetensors"))}, "weight_map": files}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     config.save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "chat_template.jinja").write_text(TEMPLATE)

@@ -55,7 +55,7 @@ def exported(script, out, *arguments):
 def reasoner(folder, size, write):
     if not (folder / size / "config.json").exists():
         write(folder / size)
-    for precision in ("fp32", "int4"):
+    for precision in ("fp32", "int4", "int4-int8"):
         exported("export_qwen3_vl.py", folder / f"{size}-{precision}", "--checkpoint", folder / size, "--precision", precision,
                  "--skip-check")
 

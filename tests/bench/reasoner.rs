@@ -38,7 +38,7 @@ pub fn run(python: &Path, folder: &Path, part: &str) -> Result<()> {
         let theirs = |key: &str| number(&found, key).map(Duration::from_secs_f64);
         let fp32 = Bundle::open(&folder.join(format!("{size}-fp32")))?;
         held_cache(&fp32, &runtime, size)?;
-        for precision in ["fp32", "int4"] {
+        for precision in ["fp32", "int4", "int4-int8"] {
             let bundle = Bundle::open(&folder.join(format!("{size}-{precision}")))?;
             let ours = measure(&bundle, &runtime, prompt, written, picture)?;
             let what =
