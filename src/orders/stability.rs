@@ -110,10 +110,12 @@ pub(super) fn compare(
     masks: &BTreeMap<&String, &Mask>,
     shape: [usize; 3],
 ) -> Result<Option<RecordStability>, EvalError> {
+    let packed: BTreeMap<&String, PackedMask> =
+        masks.iter().map(|(prompt, mask)| (*prompt, PackedMask::of(&mask.voxels))).collect();
     let together = |worded: &Worded| {
         let mut union = PackedMask::empty(shape);
-        for mask in worded.meaning.prompts().filter_map(|prompt| masks.get(prompt)) {
-            union.add(&PackedMask::of(&mask.voxels))?;
+        for mask in worded.meaning.prompts().filter_map(|prompt| packed.get(prompt)) {
+            union.add(mask)?;
         }
         Ok(union)
     };

@@ -241,15 +241,18 @@ impl Walked {
         }
         let others =
             if further.is_empty() { Vec::new() } else { segment(&further, count - 1)?.masks };
-        let own = Worded {
-            text: text.to_owned(),
-            answer: self.trace.answer.clone(),
-            meaning: Meaning::of(&self.answer),
-        };
-        let masks = prompts.iter().zip(&self.masks).chain(further.iter().zip(&others)).collect();
-        let wordings = [own].into_iter().chain(rephrased).collect();
-        self.stability = stability::compare(wordings, &masks, volume.geometry.shape())?;
-        self.findings.extend(self.stability.as_ref().and_then(RecordStability::finding));
+        if !rephrased.is_empty() {
+            let own = Worded {
+                text: text.to_owned(),
+                answer: self.trace.answer.clone(),
+                meaning: Meaning::of(&self.answer),
+            };
+            let masks =
+                prompts.iter().zip(&self.masks).chain(further.iter().zip(&others)).collect();
+            let wordings = [own].into_iter().chain(rephrased).collect();
+            self.stability = stability::compare(wordings, &masks, volume.geometry.shape())?;
+            self.findings.extend(self.stability.as_ref().and_then(RecordStability::finding));
+        }
         note_seconds(&mut self.seconds, Step::Segment, start.elapsed().as_secs_f64());
         Ok(())
     }
