@@ -27,7 +27,7 @@ impl FolderLock {
             Err(TryLockError::WouldBlock) => None,
             Err(TryLockError::Error(source)) => Some(Err(source)),
         });
-        Ok(taken.unwrap_or(Ok(false))?.then_some(Self(file)))
+        Ok(taken.unwrap_or(Ok(false))?.then(|| Self(file)))
     }
 }
 
@@ -38,7 +38,7 @@ impl Drop for FolderLock {
     }
 }
 
-/// Tries until there is an answer; `None` when there was none for two seconds.
+/// Tries every 10 ms until there is an answer; `None` when there was none for two seconds.
 pub fn patiently<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
     let started = Instant::now();
     loop {

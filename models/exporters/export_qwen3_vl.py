@@ -29,9 +29,9 @@ from qwen3_reference import FourBits, Reference, head_name
 
 #: Relative L2 differences beyond which an export is broken rather than rounded.
 #: Unrelated logits would be 1.4 apart. Four bits alone cost random weights 0.64 at the 4B size; trained ones less.
-#: Activations rounded to 8 bits in blocks of 32, against the same four bits with exact ones.
-INT8_LIMIT = 0.1
 LIMITS = {"fp32": 1e-4, "fp16": 3e-2, "fp16-stored": 1e-2, "int4": 0.9, "int4-fp16": 0.9, "int4-int8": 0.9}
+#: The same for activations rounded to 8 bits, against the same four bits with exact ones.
+INT8_LIMIT = 0.1
 
 SYSTEM = (
     "You turn a clinician's free-text request into one instruction for a segmentation model. You see slices of one scan. "
