@@ -30,7 +30,7 @@ from qwen3_reference import FourBits, Reference, head_name
 #: Relative L2 differences beyond which an export is broken rather than rounded.
 #: Unrelated logits would be 1.4 apart. Four bits alone cost random weights 0.64 at the 4B size; trained ones less.
 LIMITS = {"fp32": 1e-4, "fp16": 3e-2, "fp16-stored": 1e-2, "int4": 0.9, "int4-fp16": 0.9, "int4-int8": 0.9}
-#: The same for activations rounded to 8 bits, against the same four bits with exact ones.
+#: The same for activations rounded to 8 bits, against the same four bits with exact ones; 0.03 at most was measured.
 INT8_LIMIT = 0.1
 
 SYSTEM = (
@@ -217,7 +217,9 @@ def check(checkpoint, config, precision, out, steps, seed=7):
 def cached_run(out, config, precision, reference, ids, grids, features, levels, steps):
     """Logits (steps, V) and greedy tokens of the exported graphs."""
     text, half = config["text_config"], precision.compute == HALF
-    embed, decoder = session(out / "embed_tokens.onnx", frugal=True), session(out / "decoder.onnx", frugal=True)
+    # ONNX Runtime takes 8-bit activations only with weights that it has packed again.
+    embed = session(out / "embed_tokens.onnx", frugal=True)
+    decoder = session(out / "decoder.onnx", frugal=not precision.int8_activations)
     at = np.array(ids) == config["image_token_id"]
     embeds = embed.run(None, {"input_ids": np.array([ids])})[0].copy()
     embeds[0, at] = np.concatenate(features)
