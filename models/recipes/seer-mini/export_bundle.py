@@ -1,6 +1,6 @@
 """Exports text encoder and segmenter as four ONNX graphs with fp16-stored weights, and checks each against torch.
 
-usage: python export_bundle.py --text DIR --out BUNDLE/backbone [--segmenter CHECKPOINT] [--patch 48 64 48]
+usage: python export_bundle.py [--text DIR] --out BUNDLE/backbone [--segmenter CHECKPOINT] [--patch 48 64 48]
 
 text_encoder    input_ids (N, T) i64, attention_mask (N, T) i64 -> text_embedding (N, E)
 image_encoder   image (1, 1, Z, Y, X) -> features_1, features_2, features_4, features_8
@@ -8,7 +8,8 @@ prompt_decoder  features_8, text_embedding (1, N, E) -> mask_embedding_1, mask_e
 mask_decoder    features_1, _2, _4, mask_embedding_1, _2, _4 -> logits (1, N, Z, Y, X)
 
 Weights are stored as fp16 and cast to fp32 in the graph, which ONNX Runtime folds at load: half the size, fp32
-arithmetic. Without --segmenter the weights are untrained (for development).
+arithmetic. Without --segmenter the weights are untrained (for development); without --text the text encoder of the
+bundle stays as it is.
 """
 
 import argparse
@@ -23,7 +24,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from network import Segmenter
-from text_encoder import EMBEDDING_SIZE, TextEncoder, embed, tokenize
+from text_encoder import EMBEDDING_SIZE, TextEncoder, tokenize
 from tokenizers import Tokenizer
 
 FEATURES = ["features_1", "features_2", "features_4", "features_8"]
@@ -66,14 +67,16 @@ def session(path):
     return onnxruntime.InferenceSession(str(path), options)
 
 
-def export_all(encoder, segmenter, tokenizer, patch, out):
+def export_text(encoder, tokenizer, out):
     ids, mask = tokenize(tokenizer, CHECK_PROMPTS[:2])
     export(encoder, (ids, mask), out / "text_encoder.onnx", ["input_ids", "attention_mask"], ["text_embedding"],
            {"input_ids": {0: "prompts", 1: "tokens"}, "attention_mask": {0: "prompts", 1: "tokens"},
             "text_embedding": {0: "prompts"}})
+
+
+def export_segmenter(segmenter, patch, out):
     with torch.no_grad():
-        image = torch.randn(1, 1, *patch)
-        text = embed(encoder, tokenizer, CHECK_PROMPTS[:2])[None]
+        image, text = torch.randn(1, 1, *patch), torch.randn(1, 2, EMBEDDING_SIZE)
         features = segmenter.image_encoder(image)
         embeddings = segmenter.prompt_decoder(features[3], text)
     prompts = {1: "prompts"}
@@ -98,15 +101,16 @@ def run_graphs(folder):
 
 
 def check(encoder, segmenter, tokenizer, patch, out):
+    """Compares the graphs with torch; without an `encoder` the prompts are the text graph's own."""
     run, text_graph = run_graphs(out), session(out / "text_encoder.onnx")
     generator = torch.Generator().manual_seed(3)
     for count in (1, 3, 7):
         ids, mask = tokenize(tokenizer, CHECK_PROMPTS[:count])
         image = torch.randn(1, 1, *patch, generator=generator)
-        with torch.no_grad():
-            text = encoder(ids, mask)
-            logits = segmenter(image, text[None]).numpy()
         got_text = text_graph.run(None, {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})[0]
+        with torch.no_grad():
+            text = encoder(ids, mask) if encoder else torch.from_numpy(got_text)
+            logits = segmenter(image, text[None]).numpy()
         got = run(image.numpy(), got_text[None])
         print(f"{count} prompts: text difference {abs(got_text - text.numpy()).max():.1e}, "
               f"logit difference {abs(got - logits).max():.1e} (standard deviation {logits.std():.2f}), "
@@ -115,7 +119,7 @@ def check(encoder, segmenter, tokenizer, patch, out):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--text", type=Path, required=True)
+    parser.add_argument("--text", type=Path)
     parser.add_argument("--segmenter", type=Path)
     parser.add_argument("--patch", type=int, nargs=3, default=[48, 64, 48], help="z y x voxels")
     parser.add_argument("--out", type=Path, required=True)
@@ -123,13 +127,17 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    tokenizer = Tokenizer.from_file(str(args.text / "tokenizer.json"))
-    encoder, segmenter = TextEncoder().eval(), Segmenter(EMBEDDING_SIZE).eval()
-    encoder.load_state_dict(torch.load(args.text / "text_encoder.pt"))
+    encoder, segmenter = None, Segmenter(EMBEDDING_SIZE).eval()
+    if args.text:
+        shutil.copy(args.text / "tokenizer.json", args.out / "tokenizer.json")
+        encoder = TextEncoder().eval()
+        encoder.load_state_dict(torch.load(args.text / "text_encoder.pt"))
+    tokenizer = Tokenizer.from_file(str(args.out / "tokenizer.json"))
     if args.segmenter:
         segmenter.load_state_dict(torch.load(args.segmenter)["averaged"])
-    shutil.copy(args.text / "tokenizer.json", args.out / "tokenizer.json")
-    export_all(encoder, segmenter, tokenizer, args.patch, args.out)
+    if encoder:
+        export_text(encoder, tokenizer, args.out)
+    export_segmenter(segmenter, args.patch, args.out)
     check(encoder, segmenter, tokenizer, args.patch, args.out)
     print(f"{sum(p.stat().st_size for p in args.out.iterdir()) / 1e6:.2f} MB")
 

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from concepts import ABSENT
 from make_vocabulary import concepts
 from network import CHANNELS, MaskDecoder, Segmenter
+from precision import autocast
 from prompts import PromptTable, auxiliary_classes
 from sampling import Sampler
 from text_encoder import EMBEDDING_SIZE, TextEncoder, embed
@@ -105,12 +106,14 @@ class Trainer:
         self.resume()
 
     def embedding_bank(self, folder):
+        bank = folder / "bank.pt"  # fixed vectors, where an encoder has been taught to keep to them
+        if bank.exists():
+            return torch.load(bank)
         encoder = TextEncoder().eval()
         encoder.load_state_dict(torch.load(folder / "text_encoder.pt"))
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         names = [c.name for c in concepts()] + [name for name, _, _ in ABSENT]
-        bank = folder / "bank.pt"  # fixed vectors, where an encoder has been taught to keep to them
-        return torch.load(bank) if bank.exists() else dict(zip(names, embed(encoder, tokenizer, names)))
+        return dict(zip(names, embed(encoder, tokenizer, names)))
 
     def class_weights(self, kind, count):
         """Rare labels weigh more: (share of voxels)^-0.4, mean 1."""
@@ -152,7 +155,7 @@ class Trainer:
     def loss(self, patch):
         names, masks = self.table.choose(patch, PROMPTS, self.random)
         masks, text = masks[None].float(), torch.stack([self.bank[n] for n in names])[None]
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             features = self.segmenter.image_encoder(patch.image[None, None])
             half, full = masks_at_two_scales(features, self.segmenter.prompt_decoder(features[3], text))
             scores = self.auxiliary[patch.kind](features[1], features[2])

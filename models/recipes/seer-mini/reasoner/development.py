@@ -1,6 +1,6 @@
 """Measures a packaged reasoner on hand-written orders, on unseen made-up words with and without their skill, and on sides.
 
-    python development.py --bundle FOLDER --data DATA --pool TEST_POOL [--sides 500] [--out REPORT.json]
+    python development.py --bundle FOLDER --data DATA [--taught 100] [--sides 500] [--out REPORT.json]
 
 The orders stand in development_wordings.txt; each is asked on every scan of its kind below. They guide the choice of
 checkpoints, so their figures are kinder than those on wordings that nobody has looked at.

@@ -17,6 +17,7 @@ import batches
 import loop
 import model as tiny
 import orders
+from precision import autocast
 
 WEIGHTS = {"opening": 0.0, "place": 0.02, "side": 3.0, "answer": 2.0, "rest": 1.0}
 BATCH, POOL = 48, 8
@@ -46,7 +47,7 @@ def rows(drawer, encoder, count, noisy=True):
 
 def loss_of(vl, batch):
     ids, mask, positions, weights = batch
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         hidden = tiny.read(vl, ids, mask, positions)
         told = weights[:, 1:] > 0
         logits = vl.lm_head(hidden[:, :-1][told])

@@ -10,6 +10,7 @@ import torch
 import loop
 import model as tiny
 import pool as pools
+from precision import autocast
 
 SCANS = 8
 
@@ -47,7 +48,7 @@ def main():
     random = np.random.default_rng(100 + run.step)
     while run.running():
         index = train.draw(random, SCANS)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             embeds, levels = tiny.see(tower, tiny.patches(pools.images(train, index, random)))
         dense, region, modality, *_ = heads.losses(embeds, train, index)
         run.update(10 * dense + region + modality, dense=dense, region=region, modality=modality)
