@@ -84,9 +84,6 @@ impl OrderSkills {
         };
         let offers = policy.bank.retrieve_from(&round.skills, &query);
         let offered = withhold(&offers, policy.withhold_rate, policy.seed, order_id);
-        for exposure in &offered.exposures {
-            metrics::skill_retrieved(exposure.tag.as_str(), exposure.withheld);
-        }
         Self { round: round.number(), modality, body_part, offered }
     }
 
@@ -188,6 +185,10 @@ pub(super) fn remember(
     walked: &Walked,
 ) {
     let episode = skills.episode(policy.withhold_rate, order_id, at, walked);
+    // Here and not at the retrieval, which other wordings of the order have too.
+    for exposure in &episode.exposures {
+        metrics::skill_retrieved(exposure.tag.as_str(), exposure.withheld);
+    }
     if let Some(named) = &episode.named
         && let Some(exposure) = episode.exposure(named)
     {

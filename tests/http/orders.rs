@@ -185,9 +185,13 @@ async fn one_request_can_bring_the_images_along() {
     let slices = [Slice::new(1, 1), Slice::new(1, 2)];
     let [first, second] = slices.each_ref().map(Slice::bytes);
     let text = b"outline it".to_vec();
-    let fields = [("file", first.clone()), ("text", text.clone()), ("file", second)];
+    let wordings = ["trace it", "its contour pls"];
+    let [other, another] = wordings.map(|wording| ("rephrasing", wording.as_bytes().to_vec()));
+    let fields =
+        [("file", first.clone()), ("text", text.clone()), other, ("file", second), another];
     let order = accepted(send(&fields).await).await;
     assert_eq!(order["study_uid"], slices[0].study.as_str());
+    assert_eq!(order["rephrasings"], serde_json::json!(wordings));
     let path = format!("{STUDIES}/{}/instances", slices[0].study);
     let (_, found) = json(get(&server, &path, "*/*").await).await;
     assert_eq!(found.as_array().expect("array").len(), 2);
@@ -196,5 +200,8 @@ async fn one_request_can_bring_the_images_along() {
     problem(send(&[("text", text.clone()), ("file", first), ("file", elsewhere)]).await, 400).await;
     problem(send(&[("text", text.clone()), ("file", b"junk".to_vec())]).await, 400).await;
     problem(send(&[("text", text.clone())]).await, 400).await;
+    let empty = [("text", text.clone()), ("file", slices[0].bytes()), ("rephrasing", Vec::new())];
+    let detail = problem(send(&empty).await, 400).await;
+    assert!(detail.contains("rephrasing 1"), "{detail}");
     problem(send(&[("text", text.clone()), ("colour", text)]).await, 400).await;
 }
