@@ -64,11 +64,13 @@ const SHORT: [(&str, &[&str]); 56] = [
 ];
 
 /// Abbreviations that mean different things in different scans: letters, meaning without a side,
-/// and the region in which they mean it. `LV` is the left ventricle in a heart.
-const AMBIGUOUS: [(&str, &str, &str); 26] = [
-    ("LV", "left lateral ventricle", "head"),
+/// and the region in which they mean it. `LV` is the left ventricle in a heart and, without a side,
+/// the lateral ventricles in a brain.
+const AMBIGUOUS: [(&str, &str, &str); 27] = [
+    ("LV", "both lateral ventricles", "head"),
+    ("LLV", "left lateral ventricle", "head"),
     ("LV", "left ventricle", "chest"),
-    ("RV", "right lateral ventricle", "head"),
+    ("RLV", "right lateral ventricle", "head"),
     ("RV", "right ventricle", "chest"),
     ("LA", "left amygdala", "head"),
     ("LA", "left atrium", "chest"),

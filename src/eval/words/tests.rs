@@ -83,9 +83,10 @@ fn the_region_decides_what_an_abbreviation_means() {
         let plain = found.map(|f| f.to_uppercase().replace('.', ""));
         assert_eq!(plain.as_deref(), expected, "{phrase} in the {region}");
     };
-    check("left lateral ventricle", "head", Some("LV"));
+    check("both lateral ventricles", "head", Some("LV"));
+    check("left lateral ventricle", "head", Some("LLV"));
     check("left ventricle", "chest", Some("LV"));
-    check("l lateral ventricle", "head", Some("LV"));
+    check("l lateral ventricle", "head", Some("LLV"));
     check("left lateral ventricle", "chest", None);
     check("larynx", "neck", None);
 }
