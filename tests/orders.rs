@@ -78,6 +78,26 @@ async fn left_is_left_in_the_patient() {
     }
 }
 
+/// The recipe and the grammar of answers must spell both sides alike: where they do not, the
+/// reasoner is led to one side after it has named both.
+#[tokio::test]
+async fn an_order_for_both_sides_gets_both() {
+    let server = Server::start().await;
+    let study = server.stow_sample().await;
+    for text in ["both hippocampi", "segment the left and right thalamus", "bilateral putamen"] {
+        let body = json!({ "study_uid": study, "text": text });
+        let (_, order) = server.post_json("/api/v1/orders", &body).await;
+        let id = order["id"].as_str().unwrap().to_owned();
+        let order = server.wait(&id).await;
+        assert_eq!(order["state"], "completed", "{text}: {order:#}");
+        let (_, record) = server.get_json(&format!("/api/v1/orders/{id}/reasoning")).await;
+        let concept = record["answer"]["targets"][0]["concept"].as_str().unwrap();
+        assert!(concept.starts_with("both "), "{text}: {:#}", record["trace"]);
+        let codes: Vec<_> = record["findings"].as_array().into_iter().flatten().collect();
+        assert!(codes.iter().all(|f| f["code"] != "laterality_both_named"), "{text}: {codes:?}");
+    }
+}
+
 /// The mean LPS x of the first segment, through our own SEG reader.
 fn mean_patient_x(server: &Server, seg: &[u8], source: &str) -> f64 {
     let (instance, _) = Instance::parse(seg, &DicomLimits::default()).unwrap();

@@ -31,7 +31,7 @@ from model import IM_END
 from traces import CONCEPTS, Facts
 
 TRACE = re.compile(r"<evidence>(MR|CT) of the ([a-z ]+)\.(.*)</evidence><rationale>(.+)</rationale><answer>(.+)</answer>", re.S)
-SEGMENT = re.compile(r"Segment ((?:the [^;.]+)(?:; the [^;.]+)*)\.")
+SEGMENT = re.compile(r"Segment ((?:the|both) [^;.]+(?:; (?:the|both) [^;.]+)*)\.")
 REJECT = re.compile(r"Reject: (" + "|".join(traces.REASONS) + r")\.")
 
 
@@ -95,7 +95,7 @@ class ClosedAnswer:
     def __init__(self, tokenizer):
         self.tokenizer = tokenizer
         self.pieces = [tokenizer.decode([k], skip_special_tokens=False) for k in range(tokenizer.get_vocab_size())]
-        self.ends = ["the " + name for name in CONCEPTS]
+        self.ends = [traces.the(name) for name in CONCEPTS]
         self.refusals = [f"Reject: {reason}.</answer>" for reason in traces.REASONS]
 
     def possible(self, text):

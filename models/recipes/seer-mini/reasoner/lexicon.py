@@ -140,7 +140,7 @@ HELD_OUT_AMBIGUOUS = ("{v} the one from yesterday", "{v} the rest", "{p} {v} wha
 
 _KEYS = {a: b for a, b in zip("qwertyuiopasdfghjklzxcvbnm", "wqreytuoipsadgfhkjlxzvcnbm")}
 #: Names that orders use most, drawn more often.
-COMMON = ("hippocampus", "thalamus", "putamen", "caudate nucleus", "amygdala", "cerebellum", "lateral ventricle", "ventricles",
+COMMON = ("brain", "hippocampus", "thalamus", "putamen", "caudate nucleus", "amygdala", "cerebellum", "lateral ventricle", "ventricles",
           "brainstem", "parotid gland", "liver", "kidney", "spleen", "lung", "urinary bladder", "hip bone", "heart", "vertebrae",
           "brain tumour", "brain metastases", "brain lesion", "brain oedema", "cerebral white matter", "cerebral cortex")
 #: Words of all names: a slip must not turn one into another.
@@ -206,6 +206,18 @@ def clipped(noun, r):
     return noun.replace(word, short)
 
 
+#: Structures that two letters mean in these regions: "LP" in a neck, "RK" in an abdomen.
+SIDE_LETTERS = {"parotid gland": ("head and neck", "neck"), "kidney": ("abdomen", "abdomen and pelvis", "chest and abdomen"),
+                "lung": ("chest", "chest and abdomen"), "femur": ("pelvis", "abdomen and pelvis")}
+
+
+def planning_name(structure, side, r):
+    """As treatment planning writes it (AAPM TG-263): "Parotid_L", "SpinalCord", "Lungs"."""
+    noun = structure.plural if side == "both" else r.choice((structure.name, *structure.synonyms[:2]))
+    joined = r.choice(("", "_")).join(word.capitalize() for word in noun.split())
+    return f"{joined}_{side[0].upper()}" if side in ("left", "right") else joined
+
+
 def nouns(structure):
     return (structure.name, *structure.synonyms)
 
@@ -217,7 +229,7 @@ def mention(name, side, r, short=0.0, region=None):
     """
     structure = STRUCTURE[name]
     local = IN_HEAD.get(name, ()) if region == "head" else ()
-    if r.random() < max(short, 0.5 if local and name != "lateral ventricle" else 0):
+    if r.random() < max(short, 0 if not local else 0.5 if name != "lateral ventricle" else 0.2):
         noun = r.choice(local) if local and r.random() < 0.6 else r.choice(ABBREVIATIONS[name])
         if r.random() < 0.25:
             noun = noun.lower()
@@ -228,8 +240,13 @@ def mention(name, side, r, short=0.0, region=None):
         letter = side[0].upper()
         return r.choice((f"{letter} {noun}", f"{letter} {noun}", f"{side[:1]}t {noun}", f"{letter}{noun}", f"{letter}-{noun}", f"{side} {noun}", f"{noun} {letter}", f"({letter}) {noun}",
                          f"{letter}. {noun}", f"{side} {noun}", f"{noun} {side[:1]}t", f"{letter}-{noun}"))
-    noun = name if r.random() < 0.5 else r.choice(nouns(structure))
-    if r.random() < 0.15:
+    if r.random() < 0.03:
+        return planning_name(structure, side, r)
+    if side in ("left", "right") and region in SIDE_LETTERS.get(name, ()) and r.random() < max(0.02, short / 4):
+        pair = side[0].upper() + name[0].upper()
+        return r.choice((pair, pair, pair.lower(), f"{pair[0]}.{pair[1]}."))
+    noun = name if r.random() < 0.35 else r.choice(nouns(structure))
+    if r.random() < 0.12:
         noun = clipped(noun, r)
     if side is None:
         return noun

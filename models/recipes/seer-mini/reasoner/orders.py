@@ -11,6 +11,7 @@ import lexicon as words
 import refusals
 import skills
 import traces
+from letters import composed, sentence_remark
 from traces import CONCEPTS, NAMES, Facts
 
 FROM, TO = "\x01", "\x02"
@@ -146,6 +147,10 @@ class Drawer:
     def fill(self, style, target, facts, structure=None, regions=()):
         """Puts a marked target into a template of the style, with remarks and slips."""
         r = self.r
+        if not self.held_out and r.random() < 0.45:
+            text = composed(style, self, target, structure, self.exam(facts, regions))
+            if text:
+                return text
         template = self.pick(TEMPLATES[style], HELD_OUT_TEMPLATES[style])
         text = template.format(
             p=r.choice(words.POLITE), v=self.verb(), t=target, c=self.pick(words.CLOSINGS, words.HELD_OUT_CLOSINGS),
@@ -157,6 +162,8 @@ class Drawer:
     def finish(self, text, style):
         """Distorts letters and case; returns the text and the quoted words of each mark."""
         r = self.r
+        if r.random() < 0.8:
+            text = re.sub(f"[Tt]he ({FROM}?both )", r"\1", text)
         if not self.held_out and r.random() < 0.2:
             text = f"{self.fillers(4)} {text}" if r.random() < 0.5 else f"{text} {self.fillers(4)}"
         if style == "messy_or_misspelled" or r.random() < 0.06:
@@ -167,9 +174,9 @@ class Drawer:
             text = words.mistype(text, r, 0.1)
         text = re.sub(r" +", " ", text).strip()
         case = r.random()
-        if case < 0.08:
+        if case < 0.13:
             text = text.upper()
-        elif case < 0.45:
+        elif case < 0.48:
             text = text.lower()
         elif case < 0.6:
             text = re.sub(r"[a-z]", lambda m: m.group().upper(), text, count=1)
@@ -178,17 +185,26 @@ class Drawer:
         quotes = [q.strip() for q in re.findall(f"{FROM}(.*?){TO}", text)]
         return text.replace(FROM, "").replace(TO, "").strip(), quotes
 
-    def remark(self, text, structure, side):
-        """Adds a distractor: the other side of the same structure, another structure, or a side elsewhere."""
+    def remark(self, text, structure, side, facts, style):
+        """Adds a distractor: the other side of the same structure, another structure, or a side elsewhere.
+
+        Most of the other structures are in the same scan: those are the ones that could be taken for the target.
+        """
         r = self.r
         if side in ("left", "right") and r.random() < 0.18:
             other = {"left": "right", "right": "left"}[side]
+            if r.random() < 0.4:
+                return sentence_remark(text, f"{other} {r.choice(('one', 'side', *words.nouns(words.STRUCTURE[structure])))}", r)
             other = other if r.random() < 0.75 else other[0].upper()
             extra = r.choice(words.OTHER_SIDE).format(o=other, n=r.choice(words.nouns(words.STRUCTURE[structure])))
-        elif r.random() < 0.09:
-            name = r.choice([n for n in NAMES if split_name(n)[0] != structure])
+        elif r.random() < (0.35 if style == "verbose_request" else 0.14):
+            near = [n for n in facts.where if split_name(n)[0] != structure] if r.random() < 0.75 else []
+            name = r.choice(near or [n for n in NAMES if split_name(n)[0] != structure])
             other, other_side = split_name(name)
-            extra = r.choice(words.OTHER_STRUCTURE).format(x=words.mention(other, other_side, r))
+            spoken = name if r.random() < 0.4 else words.mention(other, other_side, r)
+            if r.random() < 0.6:
+                return sentence_remark(text, spoken, r)
+            extra = r.choice(words.OTHER_STRUCTURE).format(x=spoken)
         else:
             return text
         if "?" in text[-2:] or r.random() < 0.25:
@@ -213,7 +229,7 @@ class Drawer:
                           or r.random() < 0.4 else STYLES[-1])
         structure, side = split_name(name)
         text = self.fill(style, mark(self.target(name, style, facts.region)), facts, structure, CONCEPTS[name].body_regions)
-        text, quotes = self.finish(self.remark(text, structure, side), style)
+        text, quotes = self.finish(self.remark(text, structure, side, facts, style), style)
         offered, rank = self.offered(quotes[0], name) if r.random() < self.skill_share else (None, None)
         return Order(text, style, traces.trace(facts, [name], rank),
                      (name,) if verdict == "segment" else (), verdict, offered)
@@ -388,7 +404,7 @@ class Drawer:
             return self.named(facts, r.choice(fallback))
         if u < 0.47:
             return self.taught(facts, r.choice(inside))
-        if u < 0.68 and len(inside) > 3:
+        if u < 0.74 and len(inside) > 3:
             names = self.some(inside)
             if names:
                 return self.several(facts, names)

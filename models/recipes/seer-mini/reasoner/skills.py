@@ -73,13 +73,14 @@ def content(alias, target, r):
     """The content line of a skill by which `alias` means `target`."""
     kind, cue = r.choice(TRIGGERS), r.choice(CUES)
     others = ", ".join(r.sample((alias, invent(r), invent(r)), r.choice((1, 2, 3)))) if r.random() < 0.5 else alias
+    the = "" if target.startswith("both ") else "the "
     return r.choice((
         f"{alias}->{target}; trig={{RAW:{kind}({alias})}}; act={{{r.choice(ACTIONS)}}}",
         f"{alias}->{target}; trig={{RAW:{kind}({alias}), VIS:{cue}}}; act={{{r.choice(ACTIONS)}}}",
         f"{alias}->{target}; trig={{RAW:{kind}({alias})}}; act={{{r.choice(ACTIONS)}}}",
         f"{alias}->{target}; trig={{RAW:{kind}({alias})}}; act={{{r.choice(ACTIONS)}}}; aliases={{{others}}}",
-        f'"{alias}" means {target}.', f'"{alias}" means the {target}.', f"{alias} -> {target}", f"{alias} = {target}",
-        f"when the order says {alias}, segment the {target}", f"{alias}: {target}"))
+        f'"{alias}" means {target}.', f'"{alias}" means {the}{target}.', f"{alias} -> {target}", f"{alias} = {target}",
+        f"when the order says {alias}, segment {the}{target}", f"{alias}: {target}"))
 
 
 def block(rank, text, r):

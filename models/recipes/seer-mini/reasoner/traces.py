@@ -121,7 +121,7 @@ def trace(facts, names, skill=None):
     if verdict == "segment":
         seen = "; ".join(f"{n} " + ("to be looked for" if n in FINDINGS else place(*facts.where[n])) for n in names)
         where = f", in the {listed(CONCEPTS[name].body_regions)}" if len(names) == 1 else ""
-        answer = "; ".join(f"the {n}" for n in names)
+        answer = "; ".join(map(the, names))  # as the server's grammar has it: "both kidneys", not "the both kidneys"
         return tagged(f"{opening(facts)} {seen}.", f"{named(skill)}{meant}{where}.", f"Segment {answer}.")
     if verdict == OUT_OF_REGION:
         why = f"{meant}, in the {listed(CONCEPTS[name].body_regions)}, not in the {facts.region}."

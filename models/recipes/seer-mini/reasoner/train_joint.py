@@ -21,12 +21,13 @@ import model as tiny
 import orders
 import pool as pools
 import train_text
+from precision import autocast
 
 WEIGHTS = {"opening": 4.0, "place": 0.3, "side": 4.0, "answer": 2.0, "rest": 1.0}
 PLACES_UNKNOWN = WEIGHTS | {"place": 0.0}
 SCANS, ORDERS = 4, 3  # a batch: scans, and orders about each
 #: What a step is about: text alone, text with skill blocks (longer, so fewer at once), or scans. Chances and batch sizes.
-STEPS = {"text": (0.22, 24), "skills": (0.58, 12), "joint": (0.20, None)}
+STEPS = {"text": (0.52, 24), "skills": (0.24, 12), "joint": (0.24, None)}
 AUXILIARY = 0.5
 #: The vision tower has learnt; at the full rate the language loss undoes what it knows of regions.
 VISION_FACTOR = 0.15
@@ -136,8 +137,10 @@ def taught(vl, encoder, count=60):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("tokenizer", "text", "vision", "test", "out"):
+    for name in ("tokenizer", "test", "out"):
         parser.add_argument(f"--{name}", required=True)
+    for name in ("text", "vision"):
+        parser.add_argument(f"--{name}", help="checkpoint of that phase; not needed with --start")
     parser.add_argument("--pool", nargs="+", required=True)
     parser.add_argument("--start", help="checkpoint of an earlier joint run")
     parser.add_argument("--cpu-seconds", type=float, default=1800)
@@ -151,6 +154,8 @@ def main():
     train, test = pools.Pool(*arguments.pool), pools.Pool(arguments.test)
     vl = tiny.build(tiny.MINI | {"vocabulary": tokenizer.get_vocab_size()})
     heads = pools.Heads(vl.config.text_config.hidden_size)
+    if not arguments.start and not (arguments.text and arguments.vision):
+        parser.error("give --start, or --text and --vision")
     if arguments.start and not os.path.exists(arguments.out):
         before = torch.load(arguments.start)
         vl.load_state_dict(before["model"])
@@ -180,7 +185,7 @@ def main():
             continue
         waiting = waiting or task.draw(random)
         index, rows = waiting.pop()
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             hidden, embeds, ids, weights = forward(vl, task, index, rows, random, arguments.vision_factor == 0)
             told = token_loss(vl, hidden, ids, weights)
         if arguments.vision_factor == 0:
