@@ -63,7 +63,7 @@ const SHORT: [(&str, &[&str]); 56] = [
     ("tumour", &["ca", "tu"]),
 ];
 
-/// Abbreviations that mean different things in different scans: letters, meaning without a side,
+/// Abbreviations that mean different things in different scans: letters, the target that they mean,
 /// and the region in which they mean it. `LV` is the left ventricle in a heart and, without a side,
 /// the lateral ventricles in a brain.
 const AMBIGUOUS: [(&str, &str, &str); 27] = [

@@ -80,7 +80,7 @@ def composed(style, drawer, target, structure, exam):
 
 def sentence_remark(text, other, r):
     """`text` with a sentence that another structure is not what is wanted."""
-    said = r.choice(ASIDE).format(x=other).replace("the both ", "both ").replace("The both ", "Both ")
+    said = r.choice(ASIDE).format(x=other)
     if r.random() < 0.2:
         return f"{said} {text}"
     cut = text.rfind(". ")

@@ -9,6 +9,7 @@ import difflib
 import string
 
 from lexicon import KNOWN
+from traces import the
 
 TAGS = ("ABBR_DISAMBIGUATE", "MESSY_INPUT_REPAIR", "OUT_OF_REGION_REJECT", "CLINICAL_REQUEST_NORMALIZE", "REPORT_STYLE_PARSE",
         "VERBOSE_PRUNE", "PROMPT_NORMALIZE", "ANATOMICAL_LOCALIZATION", "SPATIAL_RELATION")
@@ -73,14 +74,13 @@ def content(alias, target, r):
     """The content line of a skill by which `alias` means `target`."""
     kind, cue = r.choice(TRIGGERS), r.choice(CUES)
     others = ", ".join(r.sample((alias, invent(r), invent(r)), r.choice((1, 2, 3)))) if r.random() < 0.5 else alias
-    the = "" if target.startswith("both ") else "the "
     return r.choice((
         f"{alias}->{target}; trig={{RAW:{kind}({alias})}}; act={{{r.choice(ACTIONS)}}}",
         f"{alias}->{target}; trig={{RAW:{kind}({alias}), VIS:{cue}}}; act={{{r.choice(ACTIONS)}}}",
         f"{alias}->{target}; trig={{RAW:{kind}({alias})}}; act={{{r.choice(ACTIONS)}}}",
         f"{alias}->{target}; trig={{RAW:{kind}({alias})}}; act={{{r.choice(ACTIONS)}}}; aliases={{{others}}}",
-        f'"{alias}" means {target}.', f'"{alias}" means {the}{target}.', f"{alias} -> {target}", f"{alias} = {target}",
-        f"when the order says {alias}, segment {the}{target}", f"{alias}: {target}"))
+        f'"{alias}" means {target}.', f'"{alias}" means {the(target)}.', f"{alias} -> {target}", f"{alias} = {target}",
+        f"when the order says {alias}, segment {the(target)}", f"{alias}: {target}"))
 
 
 def block(rank, text, r):

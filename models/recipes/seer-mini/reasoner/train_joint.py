@@ -148,14 +148,14 @@ def main():
     parser.add_argument("--vision-factor", type=float, default=VISION_FACTOR, help="rate of the vision tower; 0 freezes it")
     parser.add_argument("--rate", type=float, default=LEARNING_RATE)
     arguments = parser.parse_args()
+    if not arguments.start and not (arguments.text and arguments.vision):
+        parser.error("give --start, or --text and --vision")
     torch.set_num_threads(1)
     tokenizer = Tokenizer.from_file(arguments.tokenizer)
     encoder = batches.Encoder(tokenizer)
     train, test = pools.Pool(*arguments.pool), pools.Pool(arguments.test)
     vl = tiny.build(tiny.MINI | {"vocabulary": tokenizer.get_vocab_size()})
     heads = pools.Heads(vl.config.text_config.hidden_size)
-    if not arguments.start and not (arguments.text and arguments.vision):
-        parser.error("give --start, or --text and --vision")
     if arguments.start and not os.path.exists(arguments.out):
         before = torch.load(arguments.start)
         vl.load_state_dict(before["model"])
