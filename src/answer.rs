@@ -4,7 +4,8 @@
 //! Reading is tolerant of case, white space, articles and the full stop, and strict about meaning:
 //! a phrase is a concept of the vocabulary (its name, then a synonym) or it is unresolved and says
 //! so. An answer that picks the other side than the order names is turned into a refusal
-//! ([`laterality`]), because a mask on the wrong side harms a patient.
+//! ([`laterality`]), because a mask on the wrong side harms a patient; so is one that takes a
+//! structure which the order names only to leave it out.
 //!
 //! ```
 //! use seer::answer::{Answer, Reading, RefusalReason, UnknownTargets, parse};
@@ -20,12 +21,15 @@
 //! ```
 
 pub mod coverage;
+mod excluded;
+mod exclusion;
 #[cfg(test)]
 mod fixture;
 mod grammar;
 pub mod laterality;
 mod refusal;
 mod target;
+mod words;
 
 use serde::{Deserialize, Serialize};
 
@@ -152,7 +156,7 @@ pub enum UnknownTargets {
 pub struct Reading<'a> {
     /// The text between `<answer>` and `</answer>`; absent when the trace has none.
     pub answer: Option<&'a str>,
-    /// The order as it came, for the check of sides only.
+    /// The order as it came, for the checks of sides and of what it leaves out.
     pub order: &'a str,
     /// The concepts of the backbone's bundle.
     pub vocabulary: &'a Vocabulary,
@@ -181,9 +185,15 @@ pub fn parse(reading: &Reading<'_>) -> Result<(Answer, Vec<Finding>), AnswerErro
         let refusal = Refusal { reason: RefusalReason::UnknownTarget, text: phrases.join("; ") };
         return Ok((Answer::Refuse(refusal), findings));
     }
-    let check = laterality::check(reading.order, &targets, reading.vocabulary);
-    findings.extend(check.findings);
-    let answer = match check.conflict {
+    let order = laterality::Order::read(reading.order, reading.vocabulary);
+    let structures = laterality::structures(&targets, reading.vocabulary);
+    let sides = laterality::check_sides(&order, &structures);
+    findings.extend(sides.findings);
+    let unanswered = coverage::unanswered(reading.order, &targets, reading.vocabulary);
+    let left_out = excluded::check(&order, &structures, !unanswered.is_empty());
+    let excluded = left_out.first().map(|finding| finding.message.clone());
+    findings.extend(left_out);
+    let answer = match sides.conflict.or(excluded) {
         Some(text) => Answer::Refuse(Refusal { reason: RefusalReason::Ambiguous, text }),
         None => Answer::Segment(targets),
     };

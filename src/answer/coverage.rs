@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::Target;
+use super::exclusion::{Standing, standing};
 use super::laterality::is_side_word;
+use super::words::words;
 use crate::error::Finding;
 use crate::runtime::vocabulary::{Concept, Vocabulary};
 
@@ -13,12 +15,14 @@ const PHRASE_WORDS_MAX: usize = 12;
 /// Structures that the order names word for word and no target is, one finding each.
 ///
 /// Sides do not count here ([`super::laterality`] looks at them): `both hippocampi` is covered by
-/// a left hippocampus. Of overlapping names the longest counts. A structure named only in passing
-/// ("no liver lesion") is found as well, so this is a note to the reader and changes no answer.
+/// a left hippocampus. Of overlapping names the longest counts. What the order leaves out, or calls
+/// normal or done, is not asked for; a structure named in passing otherwise ("liver lesion ruled
+/// out") is found as well, so this is a note to the reader and changes no answer.
 /// Findings name concepts of the vocabulary, never words of the order.
 pub fn unanswered(order: &str, targets: &[Target], vocabulary: &Vocabulary) -> Vec<Finding> {
     let phrases = phrases(vocabulary);
-    let words = words(order);
+    let order = words(order);
+    let words: Vec<String> = order.iter().map(|word| word.lower.clone()).collect();
     let is_covered = |found: &str| {
         let mut concepts = targets.iter().filter_map(|target| target.concept.as_ref());
         concepts.any(|concept| concept.property_type.value == found)
@@ -34,7 +38,8 @@ pub fn unanswered(order: &str, targets: &[Target], vocabulary: &Vocabulary) -> V
             continue;
         };
         at += length;
-        if !is_covered(&concept.property_type.value) {
+        let is_asked = standing(&order, at - length, at) == Standing::Asked;
+        if is_asked && !is_covered(&concept.property_type.value) {
             let name = &concept.property_type.meaning;
             let message = format!("the order names {name}, the answer does not segment it");
             let finding = Finding::new("target_unanswered", message);
@@ -53,6 +58,7 @@ fn phrases(vocabulary: &Vocabulary) -> BTreeMap<Vec<String>, &Concept> {
         for phrase in std::iter::once(&concept.name).chain(&concept.synonyms) {
             let words: Vec<String> = words(phrase)
                 .into_iter()
+                .map(|word| word.lower)
                 .filter(|word| !is_side_word(word) && !matches!(word.as_str(), "both" | "sided"))
                 .collect();
             if words.iter().map(String::len).sum::<usize>() > 3 {
@@ -61,11 +67,6 @@ fn phrases(vocabulary: &Vocabulary) -> BTreeMap<Vec<String>, &Concept> {
         }
     }
     phrases
-}
-
-fn words(text: &str) -> Vec<String> {
-    let parts = text.split(|letter: char| !letter.is_alphanumeric());
-    parts.filter(|part| !part.is_empty()).map(str::to_lowercase).collect()
 }
 
 #[cfg(test)]
@@ -87,5 +88,7 @@ mod tests {
         check("both kidneys", &["left kidney"], 0);
         check("LIVER; right-kidney; liver!", &[], 2);
         check("hello", &[], 0);
+        check("liver, not the left kidney", &["liver"], 0);
+        check("liver. The left kidney looks normal.", &["liver"], 0);
     }
 }

@@ -12,6 +12,7 @@
 //! | order | answer | what happens |
 //! |---|---|---|
 //! | only the other side, or this side excluded | one side | conflict: refused as ambiguous |
+//! | one side, the other one excluded | both sides | conflict |
 //! | both sides, none beside the name | one side | finding `laterality_both_named` |
 //! | no side | one side | finding `laterality_assumed` |
 //! | a side of the image, not of the patient | one side | finding `laterality_of_image` |
@@ -20,16 +21,21 @@
 //! | one side | both sides | finding `laterality_widened` |
 //! | one side | a structure without sides | finding `laterality_dropped` |
 //!
+//! A side that the order only remarks on (`the left one looks normal`, `right was done last week`)
+//! counts where no other is asked for; [`super::exclusion`] tells.
+//!
 //! What it cannot see: sides told in other languages, by a name alone (`RCA`) or by a lesion.
 
 mod mentions;
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use super::Target;
+use crate::answer::words::{Word, stands_at, words};
 use crate::error::Finding;
 use crate::runtime::vocabulary::{Laterality, Vocabulary, normalise};
-use mentions::{Mention, Relative, Sense, Sides, Word};
+use mentions::{Mention, Relative, Sense, Sides};
 
 /// What the comparison found.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -42,17 +48,18 @@ pub struct SideCheck {
 
 /// Compares the sides of `targets` with those named in `order`.
 pub fn check(order: &str, targets: &[Target], vocabulary: &Vocabulary) -> SideCheck {
-    let words = mentions::words(order);
-    let mentions = mentions::mentions(&words, &known_words(vocabulary));
-    let order = Order { relative: mentions::relative_side(&words), words, mentions };
-    let structures = structures(targets, vocabulary);
+    check_sides(&Order::read(order, vocabulary), &structures(targets, vocabulary))
+}
+
+/// Compares the sides of `structures` with those named in `order`.
+pub(super) fn check_sides(order: &Order<'_>, structures: &[Structure]) -> SideCheck {
     let mut check = SideCheck::default();
-    for structure in &structures {
+    for structure in structures {
         let others = structures.iter().filter(|other| !std::ptr::eq(*other, structure));
         let explained = others.fold(Sides::default(), |sides, other| {
             sides.union(other.sides).union(order.asked_beside(other))
         });
-        match judge(structure, &order, explained) {
+        match judge(structure, order, explained) {
             Verdict::Agrees => {}
             Verdict::Finding(code, text) => {
                 let message = format!("{text}: {}", structure.name);
@@ -74,16 +81,16 @@ pub(super) fn is_side_word(word: &str) -> bool {
 }
 
 /// The order, read once.
-struct Order<'a> {
-    words: Vec<Word<'a>>,
+pub(super) struct Order<'a> {
+    pub words: Vec<Word<'a>>,
     mentions: Vec<Mention>,
     relative: Option<Relative>,
 }
 
 /// One structure of the answer, whichever of its sides are asked for.
-struct Structure {
+pub(super) struct Structure {
     /// For findings: a name of the vocabulary, or a place.
-    name: String,
+    pub name: String,
     sides: Sides,
     /// Its names without sides, as words.
     nouns: Vec<Vec<String>>,
@@ -109,6 +116,10 @@ fn judge(structure: &Structure, order: &Order<'_>, explained: Sides) -> Verdict 
     let named = order.named(structure);
     let sides = structure.sides;
     if !sides.is_one() {
+        if sides == Sides::BOTH && named.asked.is_one() && named.excluded == named.asked.opposite()
+        {
+            return Verdict::Conflict("order excludes one side, answer takes both");
+        }
         let elsewhere = !named.beside && !named.asked.intersection(explained).is_empty();
         return match (named.asked.is_one() && !elsewhere, sides.is_empty()) {
             (false, _) => Verdict::Agrees,
@@ -174,64 +185,121 @@ impl Sides {
     }
 }
 
-impl Order<'_> {
+/// Sides of the mentions of one sense.
+fn of(mentions: &[Mention], sense: Sense) -> Sides {
+    let chosen = mentions.iter().filter(|mention| mention.sense == sense);
+    chosen.fold(Sides::default(), |sides, mention| sides.union(mention.sides))
+}
+
+/// Sides asked for; a side that is only remarked on counts where no other is asked for.
+fn asked(mentions: &[Mention]) -> Sides {
+    let asked = of(mentions, Sense::Asked);
+    if asked.is_empty() { of(mentions, Sense::Remarked) } else { asked }
+}
+
+impl<'a> Order<'a> {
+    /// Finds the words of an order and the sides that it names.
+    pub fn read(order: &'a str, vocabulary: &Vocabulary) -> Self {
+        let words = words(order);
+        let mentions = mentions::mentions(&words, &known_words(vocabulary));
+        Self { relative: mentions::relative_side(&words), words, mentions }
+    }
+
+    /// Places of a structure's names, as ranges of words.
+    pub fn places(&self, structure: &Structure) -> Vec<Range<usize>> {
+        let at = |start| {
+            let nouns = structure.nouns.iter();
+            let here = nouns.filter(move |noun| stands_at(&self.words, start, noun));
+            here.map(move |noun| start..start + noun.len())
+        };
+        (0..self.words.len()).flat_map(at).collect()
+    }
+
+    /// Whether sides stand beside a name and none of them is the structure's.
+    pub fn is_of_other_side(&self, place: &Range<usize>, structure: &Structure) -> bool {
+        let beside = self.beside_place(place);
+        let named = beside.iter().fold(Sides::default(), |sides, m| sides.union(m.sides));
+        !named.is_empty()
+            && !structure.sides.is_empty()
+            && named.intersection(structure.sides).is_empty()
+    }
+
     /// Collects the sides beside a structure's name; failing that, all sides of the order.
     fn named(&self, structure: &Structure) -> Named {
-        let beside = self.beside(&structure.nouns);
-        let of = |mentions: &[Mention], sense| {
-            let chosen = mentions.iter().filter(|mention| mention.sense == sense);
-            chosen.fold(Sides::default(), |sides, mention| sides.union(mention.sides))
-        };
-        let asked = of(&beside, Sense::Asked);
-        let excluded_beside = of(&beside, Sense::Excluded);
+        let beside = self.beside(structure);
+        let asked = asked(&beside);
         if !asked.is_empty() {
-            return Named { asked, excluded: excluded_beside, of_image: false, beside: true };
+            let excluded = of(&beside, Sense::Excluded).union(self.excluded_alone());
+            return Named { asked, excluded, of_image: false, beside: true };
         }
         // `both` far from the name may join two structures; it counts only when nothing else does.
         let plain: Vec<Mention> =
             self.mentions.iter().filter(|mention| !mention.collective).copied().collect();
-        let plain_asked = of(&plain, Sense::Asked);
+        let candidates = [self::asked(&plain), self::asked(&self.mentions)];
+        let asked = candidates.into_iter().find(|sides| !sides.is_empty());
         Named {
-            asked: if plain_asked.is_empty() {
-                of(&self.mentions, Sense::Asked)
-            } else {
-                plain_asked
-            },
+            asked: asked.unwrap_or_else(|| self.letter_pairs(structure)),
             excluded: of(&self.mentions, Sense::Excluded),
             of_image: self.mentions.iter().any(|mention| mention.sense == Sense::OfImage),
             beside: false,
         }
     }
 
-    fn asked_beside(&self, structure: &Structure) -> Sides {
-        let beside = self.beside(&structure.nouns);
-        let asked = beside.iter().filter(|mention| mention.sense == Sense::Asked);
-        asked.fold(Sides::default(), |sides, mention| sides.union(mention.sides))
+    /// Sides left out without a name: `not the left one`, `skip the right side`, `not left`.
+    fn excluded_alone(&self) -> Sides {
+        let is_alone = |mention: &&Mention| {
+            let next = self.words.get(mention.word + 1).map_or("", |word| word.lower.as_str());
+            mention.sense == Sense::Excluded
+                && (matches!(next, "" | "one" | "ones" | "side")
+                    || self.words[mention.word].gap.contains([',', ';', ':', '.', ')', '\n']))
+        };
+        let alone = self.mentions.iter().filter(is_alone);
+        alone.fold(Sides::default(), |sides, mention| sides.union(mention.sides))
     }
 
-    fn beside(&self, nouns: &[Vec<String>]) -> Vec<Mention> {
-        let mut found = Vec::new();
-        for start in 0..self.words.len() {
-            for noun in nouns.iter().filter(|noun| self.stands_at(start, noun)) {
-                let before = self.before(start);
-                if before.is_empty() {
-                    found.extend(self.after(start + noun.len()));
-                } else {
-                    found.extend(before);
-                }
+    fn asked_beside(&self, structure: &Structure) -> Sides {
+        asked(&self.beside(structure))
+    }
+
+    /// `LK` or `L.K.` for the left kidney, where the order names no side otherwise.
+    fn letter_pairs(&self, structure: &Structure) -> Sides {
+        let initial = structure.nouns.first().and_then(|noun| noun.first()?.chars().next());
+        if initial.is_none() || !self.mentions.is_empty() {
+            return Sides::default();
+        }
+        let side = |letter: Option<char>| match letter {
+            Some('l') => Sides::LEFT,
+            Some('r') => Sides::RIGHT,
+            _ => Sides::default(),
+        };
+        let mut found = Sides::default();
+        for (index, word) in self.words.iter().enumerate() {
+            let mut letters = word.lower.chars();
+            let pair = [letters.next(), letters.next(), letters.next()];
+            let joined = matches!(pair, [_, Some(_), None])
+                && pair[1] == initial
+                && !matches!(
+                    word.text,
+                    "la" | "le" | "lo" | "ra" | "re" | "La" | "Le" | "Lo" | "Re"
+                );
+            let dotted = matches!(pair, [_, None, _]) && word.gap == "." && {
+                let next = self.words.get(index + 1).map(|next| next.lower.chars());
+                next.is_some_and(|mut next| next.next() == initial && next.next().is_none())
+            };
+            if joined || dotted {
+                found = found.union(side(pair[0]));
             }
         }
         found
     }
 
-    /// Whether `noun` stands at `start`; its last word may be a plural.
-    fn stands_at(&self, start: usize, noun: &[String]) -> bool {
-        let Some(words) = self.words.get(start..start + noun.len()) else { return false };
-        let last = noun.len() - 1;
-        words.iter().zip(noun).enumerate().all(|(index, (word, expected))| {
-            let rest = word.lower.strip_prefix(expected.as_str());
-            rest == Some("") || (index == last && matches!(rest, Some("s" | "es")))
-        })
+    fn beside(&self, structure: &Structure) -> Vec<Mention> {
+        self.places(structure).iter().flat_map(|place| self.beside_place(place)).collect()
+    }
+
+    fn beside_place(&self, place: &Range<usize>) -> Vec<Mention> {
+        let before = self.before(place.start);
+        if before.is_empty() { self.after(place.end) } else { before }
     }
 
     /// Sides before a name: `left`, `left-sided`, `left and right`, `left side of the`.
@@ -291,7 +359,7 @@ impl Order<'_> {
 }
 
 /// Unites the sides of one structure: `left kidney; right kidney` asks for both kidneys.
-fn structures(targets: &[Target], vocabulary: &Vocabulary) -> Vec<Structure> {
+pub(super) fn structures(targets: &[Target], vocabulary: &Vocabulary) -> Vec<Structure> {
     let mut found: Vec<Structure> = Vec::new();
     for (index, target) in targets.iter().enumerate() {
         let place = format!("target {} of {}", index + 1, targets.len());
@@ -306,7 +374,7 @@ fn structures(targets: &[Target], vocabulary: &Vocabulary) -> Vec<Structure> {
 
 fn structure(target: &Target, place: String, vocabulary: &Vocabulary) -> Structure {
     let Some(concept) = &target.concept else {
-        let words = mentions::words(&target.phrase);
+        let words = words(&target.phrase);
         let named = mentions::mentions(&words, &known_words(vocabulary));
         let sides =
             named.iter().fold(Sides::default(), |sides, mention| sides.union(mention.sides));
@@ -536,6 +604,27 @@ mod tests {
             ("no left kidney", &["left kidney"], "conflict"),
             ("no contrast, left kidney", &["left kidney"], "ok"),
             ("don't do the right kidney; left kidney please", &["left kidney"], "ok"),
+            ("right kidney; the left one can be skipped", &["both kidneys"], "conflict"),
+            ("right kidney; the left kidney looks normal", &["both kidneys"], "widened"),
+            ("right kidney; the left kidney looks normal", &["left kidney"], "conflict"),
+            ("right kidney - left kidney was done by Anna", &["right kidney"], "ok"),
+            ("right kidney - left kidney was done by Anna", &["left kidney"], "conflict"),
+            ("the left kidney looks normal", &["left kidney"], "ok"),
+            ("outline the right kidney, leave the left one out", &["right kidney"], "ok"),
+            ("don't forget the left kidney", &["left kidney"], "ok"),
+        ]);
+    }
+
+    #[test]
+    fn reads_the_letter_of_a_side_before_the_letter_of_a_name() {
+        check_rows(&[
+            ("LK volume", &["left kidney"], "ok"),
+            ("LK volume", &["right kidney"], "conflict"),
+            ("mask of the R.K. needed", &["left kidney"], "conflict"),
+            ("rk pls", &["right kidney"], "ok"),
+            ("LK volume", &["liver"], "ok"),
+            ("LH volume, kidney", &["right kidney"], "assumed"),
+            ("LK? no: right kidney", &["right kidney"], "ok"),
         ]);
     }
 

@@ -1,5 +1,6 @@
 //! Views, order text and skills into the tokens of a prompt.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use minijinja::syntax::SyntaxConfig;
@@ -21,6 +22,28 @@ struct PromptTexts {
     system: String,
     user: String,
     user_with_skills: String,
+    #[serde(default)]
+    letters: Letters,
+}
+
+/// How orders and skills are shown to the model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Letters {
+    /// As they were typed.
+    #[default]
+    AsTyped,
+    /// In lower case: capitals make other tokens of a word, which a small model has rarely seen.
+    Lower,
+}
+
+impl Letters {
+    fn show(self, text: &str) -> Cow<'_, str> {
+        match self {
+            Self::AsTyped => Cow::Borrowed(text),
+            Self::Lower => Cow::Owned(text.to_lowercase()),
+        }
+    }
 }
 
 /// Tags of the prompt that an order must not be able to open or close, besides the trace's own.
@@ -158,9 +181,12 @@ impl Prompter {
         &self.texts.system
     }
 
-    /// The text after the views: instruction, skills if any, and the order.
+    /// The text after the views: instruction, skills if any, and the order, the last two in the
+    /// letters that `prompt.toml` asks for.
     pub fn user_text(&self, order: &str, skills: &[OfferedSkill]) -> String {
-        let order = self.defuse(order);
+        let letters = self.texts.letters;
+        let foreign = |text: &str| self.defuse(&letters.show(text));
+        let order = foreign(order);
         if skills.is_empty() {
             return format!("{}\n\n<raw_prompt>{order}</raw_prompt>", self.texts.user);
         }
@@ -169,11 +195,12 @@ impl Prompter {
             .enumerate()
             .map(|(index, skill)| {
                 let [tag, content, audit] =
-                    [&skill.tag, &skill.content, &skill.audit].map(|text| self.defuse(text));
+                    [&skill.tag, &skill.content, &skill.audit].map(|text| foreign(text));
                 format!("[{}]\nTag: {tag}\nContent: {content}\nAudit: {audit}", index + 1)
             })
             .collect();
         let bank = blocks.join("\n\n");
+        let bank = letters.show(&bank);
         let user = &self.texts.user_with_skills;
         format!("{user}\n\n<skill_bank>\n{bank}\n</skill_bank>\n\n<raw_prompt>{order}</raw_prompt>")
     }

@@ -93,7 +93,8 @@ pub struct ReasonerManifest {
     pub tokenizer: String,
     /// Jinja chat template.
     pub chat_template: String,
-    /// `system`, `user` and `user_with_skills` texts.
+    /// `system`, `user` and `user_with_skills` texts; `letters = "lower"` shows orders and skills in
+    /// lower case.
     pub prompt: String,
     /// Width of the text model.
     pub hidden_size: usize,

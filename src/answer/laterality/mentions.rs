@@ -2,13 +2,8 @@
 
 use std::collections::HashSet;
 
-/// One word of the order.
-pub(super) struct Word<'a> {
-    pub text: &'a str,
-    pub lower: String,
-    /// What stands between this word and the next (or the end).
-    pub gap: &'a str,
-}
+use crate::answer::exclusion::{Standing, standing};
+use crate::answer::words::Word;
 
 /// Left, right, or both, at once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -40,6 +35,8 @@ impl Sides {
 pub(super) enum Sense {
     /// The patient's side is asked for.
     Asked,
+    /// The patient's side is told to be normal or done: asked for only where no other is.
+    Remarked,
     /// The patient's side is excluded.
     Excluded,
     /// The side of a picture, which a radiological display mirrors.
@@ -57,33 +54,6 @@ pub(super) struct Mention {
     pub collective: bool,
 }
 
-/// Splits text into words (runs of letters and digits) that remember what separates them.
-pub(super) fn words(text: &str) -> Vec<Word<'_>> {
-    let mut spans: Vec<(usize, usize)> = Vec::new();
-    let mut open = None;
-    for (at, c) in text.char_indices() {
-        match (c.is_alphanumeric(), open) {
-            (true, None) => open = Some(at),
-            (false, Some(start)) => {
-                spans.push((start, at));
-                open = None;
-            }
-            _ => {}
-        }
-    }
-    spans.extend(open.map(|start| (start, text.len())));
-    let ends = spans.iter().skip(1).map(|span| span.0).chain([text.len()]);
-    spans
-        .iter()
-        .zip(ends)
-        .map(|(&(start, end), next)| Word {
-            text: &text[start..end],
-            lower: text[start..end].to_lowercase(),
-            gap: &text[end..next],
-        })
-        .collect()
-}
-
 /// Finds every side an order names. `known` holds the words of the vocabulary's phrases: they
 /// tell `L. kidney` from `L. Brown`.
 pub(super) fn mentions(words: &[Word<'_>], known: &HashSet<String>) -> Vec<Mention> {
@@ -93,10 +63,12 @@ pub(super) fn mentions(words: &[Word<'_>], known: &HashSet<String>) -> Vec<Menti
             let (sides, collective) = at.side(word)?;
             let sense = if at.is_of_image(word) {
                 Sense::OfImage
-            } else if at.is_excluded(word) {
-                Sense::Excluded
             } else {
-                Sense::Asked
+                match standing(words, word, word + 1) {
+                    Standing::Excluded => Sense::Excluded,
+                    Standing::Remarked => Sense::Remarked,
+                    Standing::Asked => Sense::Asked,
+                }
             };
             Some(Mention { word, sides, sense, collective })
         })
@@ -339,32 +311,5 @@ impl Reader<'_> {
         (ahead > index + 1 && is_picture(self.lower(ahead)))
             || is_picture(self.before(index, 1))
             || matches!(self.before(index, back), "viewer" | "viewers" | "observer" | "reader")
-    }
-
-    /// `not the left`, `rather than the right`, `excluding left`, within one clause.
-    fn is_excluded(&self, index: usize) -> bool {
-        for back in 1..=4 {
-            let Some(at) = index.checked_sub(back) else { return false };
-            let word = &self.words[at];
-            if word.gap.contains([',', ';', ':', '.', '\n', '(']) || word.lower == "but" {
-                return false;
-            }
-            let excludes = match word.lower.as_str() {
-                "not" | "never" => !matches!(self.lower(at + 1), "only" | "just"),
-                "don" | "dont" | "doesn" => true,
-                "than" => matches!(self.before(at, 1), "rather" | "other"),
-                "of" => self.before(at, 1) == "instead" && back <= 3,
-                "excluding" | "exclude" | "except" | "excepting" | "ignore" | "ignoring"
-                | "without" | "omit" | "omitting" | "spare" | "sparing" | "avoid" | "avoiding" => {
-                    back <= 3
-                }
-                "no" | "nor" => back == 1,
-                _ => false,
-            };
-            if excludes {
-                return true;
-            }
-        }
-        false
     }
 }

@@ -222,15 +222,17 @@ def nouns(structure):
     return (structure.name, *structure.synonyms)
 
 
-def mention(name, side, r, short=0.0, region=None):
+def mention(name, side, r, short=0.0, region=None, choose=None):
     """What a person writes for a structure and a side ("left", "right", "both" or None).
 
-    `short` is the chance of an abbreviation.
+    `short` is the chance of an abbreviation; `choose(name, nouns, r)` picks one of several nouns.
     """
-    structure = STRUCTURE[name]
+    structure, choose = STRUCTURE[name], choose or (lambda _, several, r: r.choice(several))
     local = IN_HEAD.get(name, ()) if region == "head" else ()
+    if local and side == "both" and r.random() < 0.12:
+        return r.choice(local)
     if r.random() < max(short, 0 if not local else 0.5 if name != "lateral ventricle" else 0.2):
-        noun = r.choice(local) if local and r.random() < 0.6 else r.choice(ABBREVIATIONS[name])
+        noun = r.choice(local) if local and r.random() < 0.6 else choose(name, ABBREVIATIONS[name], r)
         if r.random() < 0.25:
             noun = noun.lower()
         if side == "both":
@@ -245,7 +247,7 @@ def mention(name, side, r, short=0.0, region=None):
     if side in ("left", "right") and region in SIDE_LETTERS.get(name, ()) and r.random() < max(0.02, short / 4):
         pair = side[0].upper() + name[0].upper()
         return r.choice((pair, pair, pair.lower(), f"{pair[0]}.{pair[1]}."))
-    noun = name if r.random() < 0.35 else r.choice(nouns(structure))
+    noun = name if r.random() < 0.25 else choose(name, nouns(structure), r)
     if r.random() < 0.12:
         noun = clipped(noun, r)
     if side is None:

@@ -78,6 +78,8 @@ HELD_OUT_TEMPLATES = {
     "abbr_or_short": ("{t} needed", "{t}, nothing else"),
     "out_of_region_reference": ("let me have the {t}", "{p} {v} the {t}, it is urgent"),
 }
+#: How orders number the third and the fourth ventricle.
+NUMERALS = (("third", "fourth"), ("3rd", "4th"), ("III", "IV"), ("3.", "4."), ("3", "4"))
 ADJECTIVE_FORMS = ("{s} {a} volumetry", "{s} {a} volume", "{s} {a} segmentation", "{s} {a} contour", "{s} {a} mask")
 
 
@@ -112,12 +114,15 @@ class Drawer:
     """Draws orders; `held_out` also uses wordings that training never sees.
 
     `skill_share` is the chance that an order comes with skill blocks; 0 and 1 make batches of like length.
+    `emphasis` draws misread names more often.
     """
 
-    def __init__(self, seed, held_out=False, skill_share=0.1):
+    def __init__(self, seed, held_out=False, skill_share=0.1, emphasis=None):
         self.r = random.Random(seed)
         self.held_out = held_out
         self.skill_share = skill_share
+        self.emphasis = emphasis
+        self.choose = emphasis.choose if emphasis else None
 
     def pick(self, usual, held_out=()):
         if self.held_out and held_out and self.r.random() < 0.5:
@@ -219,7 +224,7 @@ class Drawer:
                       "both": self.r.choice(("bilateral", "both", "")), None: ""}[side]
             form = self.r.choice(ADJECTIVE_FORMS)
             return re.sub(" +", " ", form.format(s=spoken, a=words.ADJECTIVES[structure])).strip()
-        return words.mention(structure, side, self.r, short, region)
+        return words.mention(structure, side, self.r, short, region, self.choose)
 
     def named(self, facts, name, style=None):
         """An order for one concept; the scan decides between a segmentation and a refusal."""
@@ -240,13 +245,20 @@ class Drawer:
         style = r.choice(STYLES[:5] + ("abbr_or_short",))
         short = 0.5 if style == "abbr_or_short" else 0.15
         sides = [split_name(n)[1] for n in names]
-        if len(set(sides)) == 1 and sides[0] and r.random() < 0.5:
+        if set(names) == {"third ventricle", "fourth ventricle"} and r.random() < 0.4:
+            joined = mark(self.numbered(r.choice(NUMERALS), r.sample((0, 1), 2)))
+        elif len(set(sides)) == 1 and sides[0] and r.random() < 0.5:
             joined = self.under_one_side([split_name(n)[0] for n in names], sides[0], short)
         else:
-            joined = self.joined([mark(words.mention(*split_name(n), r, short, facts.region)) for n in names])
+            joined = self.joined([mark(words.mention(*split_name(n), r, short, facts.region, self.choose)) for n in names])
         text, _ = self.finish(self.fill(style, joined, facts, None, CONCEPTS[names[0]].body_regions), style)
         offered = self.irrelevant(names[0]) if r.random() < self.skill_share else None
         return Order(text, style, traces.trace(facts, names), tuple(names), "segment", offered)
+
+    def numbered(self, numerals, turn):
+        """ "third and fourth ventricles", "ventricles IV + III"."""
+        pair = self.r.choice((" and ", " & ", "/", " + ", " and the ")).join(numerals[i] for i in turn)
+        return self.r.choice((f"{pair} ventricles", f"{pair} ventricle", f"ventricles {pair}"))
 
     def joined(self, spoken):
         r = self.r
@@ -350,7 +362,7 @@ class Drawer:
             text = f"{self.verb()} {spoken}"
         if r.random() < 0.3:
             alias = alias.lower() if r.random() < 0.6 else alias.upper()
-        if self.skill_share == 0 or invented and r.random() < 0.07:
+        if self.skill_share == 0 or invented and r.random() < 0.13:
             offered = self.irrelevant(alias=alias) if self.skill_share == 1 or r.random() < self.skill_share else None
             return Order(text, "taught", traces.ambiguous_trace(facts), (), traces.AMBIGUOUS, offered)
         lines = self.irrelevant_lines(r.choice((0, 0, 0, 1, 1, 2, 3)), name, alias)
@@ -360,7 +372,8 @@ class Drawer:
 
     def usual(self, names):
         """One of the names; common structures and single sides more often."""
-        weight = lambda structure, side: (2.5 if structure in words.COMMON else 1) * (1.5 if side in ("left", "right") else 1)
+        told = self.emphasis.of_structure if self.emphasis else lambda _: 1
+        weight = lambda structure, side: (2.5 if structure in words.COMMON else 1) * (1.5 if side in ("left", "right") else 1) * told(structure)
         return self.r.choices(names, [weight(*split_name(n)) for n in names])[0]
 
     # A mixture for training
@@ -375,9 +388,8 @@ class Drawer:
         for term in traces.ABSENT_REGIONS:
             terms.setdefault(facts.absent_verdict(term), []).append(term)
         inside = verdicts.get("segment", [])
-        if not self.held_out and r.random() < 0.22:  # slips in common names, where they are and where they are not
-            name = r.choice([n for n in NAMES if split_name(n)[0] == "hippocampus"] if r.random() < 0.45 else
-                            [n for n in NAMES if split_name(n)[0] in words.COMMON])
+        if not self.held_out and r.random() < 0.22:  # slips in names, where they are and where they are not
+            name = self.usual(inside) if inside and r.random() < 0.5 else self.usual(NAMES)
             if facts.verdict(name):
                 return self.named(facts, name, "messy_or_misspelled")
         u = r.random()
@@ -419,7 +431,8 @@ class Drawer:
         side = r.choice(("left", "right", "both", "both", None, None, None))
         of_side = [n for n in inside if side is None or split_name(n)[1] == side]
         chosen = {}
-        for name in r.sample(of_side, min(len(of_side), r.choice((2, 2, 2, 3, 3, 4)))):
+        for _ in range(r.choice((2, 2, 2, 3, 3, 4)) if of_side else 0):
+            name = self.usual(of_side)
             chosen.setdefault(split_name(name)[0], name)
         return list(chosen.values()) if len(chosen) > 1 else None
 

@@ -34,13 +34,16 @@ CHAT_TEMPLATE = """\
 
 
 def prompt_toml():
-    return (f'system = "{SYSTEM}"\nuser = "{USER}"\nuser_with_skills = "{USER_WITH_SKILLS}"\n')
+    return (f'system = "{SYSTEM}"\nuser = "{USER}"\nuser_with_skills = "{USER_WITH_SKILLS}"\nletters = "lower"\n')
 
 
 def user_text(order, skills=None):
-    """The text after the images: instruction, skill blocks if any, and the order as it came."""
-    head = f"{USER_WITH_SKILLS}\n\n<skill_bank>\n{skills}\n</skill_bank>" if skills else USER
-    return f"{head}\n\n<raw_prompt>{without_special_tokens(order)}</raw_prompt>"
+    """The text after the images: instruction, skill blocks if any, and the order, both in lower case.
+
+    "Jaw bone", "JAW BONE" and "jaw bone" are other tokens, of which a small model knew the last alone.
+    """
+    head = f"{USER_WITH_SKILLS}\n\n<skill_bank>\n{skills.lower()}\n</skill_bank>" if skills else USER
+    return f"{head}\n\n<raw_prompt>{without_special_tokens(order.lower())}</raw_prompt>"
 
 
 def without_special_tokens(order):

@@ -23,6 +23,15 @@ QUESTIONS = ("is {x} {q}?", "is {x} {q}", "are there any changes in {x}?", "does
              "what do you make of {x}?", "can you tell me about {x}?", "tell me whether {x} is {q}", "explain {x} to {w}", "describe {x}",
              "comment on {x}", "{x} looks {q} to me", "{x} was {q} on the prior", "{x} is {q}, no action needed", "no change in {x}",
              "there is a cyst in {x}, known", "is there a mass in {x}?", "what is wrong with {x}?", "write a report about {x}", "is {x} covered by this scan?")
+LOGISTICS = ("where", "how", "when", "to whom", "from whom", "why")
+DEEDS = ("register", "get a badge", "find {w}", "reach {w}", "open the viewer", "change my password", "get the key", "see {w}", "leave my coat", "get lunch", "hand in {t}", "collect {t}",
+         "enter the building", "reset the screen", "borrow a phone", "store {t}", "fill in {t}", "send {t}", "take the bus", "get a taxi", "sit down", "claim the parking fee")
+PLACES = ("room four", "the scanner", "the printer", "the lift", "the waiting area", "the second floor", "the network", "the door", "the phone line", "the coffee machine", "the light", "the car park")
+STATES = ("closed", "broken", "out of order", "occupied", "cold", "locked", "not answering", "full", "empty", "being cleaned")
+OPINIONS = ("what is your view on {x}?", "your opinion on {x}?", "what do you say about {x}?", "how do you judge {x}?", "how does {x} look?", "any opinion about {x}?", "what is your impression of {x}?",
+            "is there any {f}?", "any {f}?", "can you see {f}?", "is it {f}?", "could this be {f}?", "did you notice {f}?", "was there {f} before?")
+FINDINGS = ("bleeding", "pneumonia", "oedema", "fracture", "infarct", "thrombus", "tumour", "effusion", "calcification", "haematoma", "midline shift", "recurrence", "atelectasis", "an abscess",
+            "a cyst", "aneurysm", "stroke", "hydrocephalus", "embolism", "artefact", "gliosis", "ascites", "free air")
 PLAIN_QUESTIONS = ("is there a bleed?", "any acute findings?", "what is the diagnosis?", "when was this scan done?", "is this normal?", "which sequence is this?",
                    "what is the slice thickness?", "do you see a fracture?", "who is the referring doctor?", "how old is {w}?", "was gadolinium given?",
                    "did {w} come yesterday?", "what is the weather like?", "how long will it take?", "where is {w}?", "is {w} allergic to iodine?",
@@ -64,7 +73,13 @@ def no_request(drawer, mention):
     """A question, a chore, a remark or chatter; may name a structure but asks for no mask of it."""
     r, s = drawer.r, drawer.r.choice
     kind = r.random()
-    if kind < 0.34:
+    if kind < 0.08:
+        text = s(OPINIONS).format(x=s(("the ", "", "the ", "his ", "her ")) + mention, f=s(FINDINGS))
+    elif kind < 0.15:
+        deed = s(DEEDS).format(w=s(WHO), t=s(THINGS))
+        text = s((f"{s(LOGISTICS)} {s(('can', 'do', 'should', 'may'))} I {deed}?", f"{s(LOGISTICS)} can we {deed}?", f"{s(LOGISTICS)} does one {deed}",
+                  f"{s(PLACES)} is {s(STATES)}", f"is {s(PLACES)} {s(STATES)}?", f"I would like to {deed}"))
+    elif kind < 0.36:
         text = s(QUESTIONS).format(x=s(("the ", "", "the ", "his ", "her ")) + mention, q=s(QUALITIES), w=s(WHO))
     elif kind < 0.52:
         text = s(PLAIN_QUESTIONS).format(w=s(WHO))

@@ -21,6 +21,7 @@ import model as tiny
 import orders
 import pool as pools
 import train_text
+from emphasis import Emphasis
 from precision import autocast
 
 WEIGHTS = {"opening": 4.0, "place": 0.3, "side": 4.0, "answer": 2.0, "rest": 1.0}
@@ -29,6 +30,7 @@ SCANS, ORDERS = 4, 3  # a batch: scans, and orders about each
 #: What a step is about: text alone, text with skill blocks (longer, so fewer at once), or scans. Chances and batch sizes.
 STEPS = {"text": (0.52, 24), "skills": (0.24, 12), "joint": (0.24, None)}
 AUXILIARY = 0.5
+MEASURE_EVERY = 250  # steps between two looks at which names are misread
 #: The vision tower has learnt; at the full rate the language loss undoes what it knows of regions.
 VISION_FACTOR = 0.15
 LEARNING_RATE = 1.2e-3
@@ -147,6 +149,7 @@ def main():
     parser.add_argument("--wall-minutes", type=float, help="in place of the budget, counted from this start")
     parser.add_argument("--vision-factor", type=float, default=VISION_FACTOR, help="rate of the vision tower; 0 freezes it")
     parser.add_argument("--rate", type=float, default=LEARNING_RATE)
+    parser.add_argument("--seed", type=int, default=0, help="another one for each round, else it draws the same orders again")
     arguments = parser.parse_args()
     if not arguments.start and not (arguments.text and arguments.vision):
         parser.error("give --start, or --text and --vision")
@@ -167,11 +170,16 @@ def main():
         heads.load_state_dict(seeing["heads"])
     run = loop.Loop(arguments.out, {"model": vl, "heads": heads}, arguments.rate, arguments.cpu_seconds,
                     vl.model.visual, arguments.vision_factor, arguments.wall_minutes)
-    random = np.random.default_rng(1000 + run.step)
-    task = Task(train, encoder, [orders.Drawer(2000 + run.step, skill_share=0.0), orders.Drawer(3000 + run.step, skill_share=1.0)])
-    readers = {"text": orders.Drawer(4000 + run.step, skill_share=0.0), "skills": orders.Drawer(5000 + run.step, skill_share=1.0)}
+    seed = run.step + 100_000 * arguments.seed
+    random = np.random.default_rng(1000 + seed)
+    emphasis = Emphasis()
+    drawer = lambda kind, share: orders.Drawer(kind + seed, skill_share=share, emphasis=emphasis)
+    task = Task(train, encoder, [drawer(2000, 0.0), drawer(3000, 1.0)])
+    readers = {"text": drawer(4000, 0.0), "skills": drawer(5000, 1.0)}
     queues, waiting = {kind: [] for kind in readers}, []
     while run.running():
+        if run.step % MEASURE_EVERY == 0:
+            run.report(f"| names read right {emphasis.measure(vl, task, random):.3f}")
         kind = random.choice(list(STEPS), p=[chance for chance, _ in STEPS.values()])
         if kind != "joint":
             queue, size = queues[kind], STEPS[kind][1]
