@@ -57,6 +57,21 @@ pub struct Trace {
     pub decoding: Decoding,
 }
 
+impl Trace {
+    /// Probability of the tokens that first write `phrase`, case aside, each given what was written
+    /// before it; `None` where the trace does not write it or was not decoded by this process.
+    pub fn probability_of(&self, phrase: &str) -> Option<f64> {
+        let Decoding { token_ends, log_probabilities, .. } = &self.decoding;
+        let (raw, phrase) = (self.raw.to_ascii_lowercase(), phrase.to_ascii_lowercase());
+        let start = raw.find(&phrase).filter(|_| !phrase.is_empty() && !token_ends.is_empty())?;
+        let end = start + phrase.len();
+        let starts = std::iter::once(&0).chain(token_ends);
+        let tokens = starts.zip(token_ends).zip(log_probabilities);
+        let of_phrase = tokens.filter(|((from, to), _)| **from < end && **to > start);
+        Some(of_phrase.map(|(_, value)| f64::from(*value)).sum::<f64>().exp())
+    }
+}
+
 /// How a trace was decoded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Decoding {
@@ -74,6 +89,9 @@ pub struct Decoding {
     /// records of older servers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log_probabilities: Vec<f32>,
+    /// Where the text of each token ends in the trace, in bytes; not kept in records.
+    #[serde(skip)]
+    pub token_ends: Vec<usize>,
     /// `stop` or `length`.
     pub finish_reason: String,
     /// Whether the grammar constrained decoding.
@@ -169,5 +187,54 @@ impl Kind for ReasonError {
             | Self::Grammar { .. }
             | Self::Logits => ErrorKind::Internal,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trace(tokens: &[(&str, f32)]) -> Trace {
+        let raw: String = tokens.iter().map(|(text, _)| *text).collect();
+        let ends = tokens.iter().scan(0, |end, (text, _)| {
+            *end += text.len();
+            Some(*end)
+        });
+        let decoding = Decoding {
+            seed: 0,
+            temperature: 0.0,
+            prompt_token_count: 1,
+            token_count: tokens.len(),
+            mean_log_probability: 0.0,
+            log_probabilities: tokens.iter().map(|(_, probability)| probability.ln()).collect(),
+            token_ends: ends.collect(),
+            finish_reason: "stop".to_owned(),
+            constrained: true,
+        };
+        Trace { raw, evidence: None, rationale: None, answer: None, format_ok: true, decoding }
+    }
+
+    #[test]
+    fn the_first_writing_of_a_phrase_tells_how_sure_it_was() {
+        let trace = trace(&[
+            ("CT.", 0.1),
+            (" left", 0.5),
+            (" kid", 0.8),
+            ("ney", 0.9),
+            (" seen.", 0.2),
+            (" Left kidney", 1.0),
+        ]);
+        let near = |phrase: &str, expected: f64| {
+            let found = trace.probability_of(phrase).unwrap();
+            assert!((found - expected).abs() < 1e-6, "{phrase}: {found}");
+        };
+        near("Left kidney", 0.36);
+        near("kidney", 0.72);
+        near("kidney seen", 0.144);
+        assert_eq!(trace.probability_of("liver"), None);
+        assert_eq!(trace.probability_of(""), None);
+        let text = serde_json::to_string(&trace).unwrap();
+        let of_record: Trace = serde_json::from_str(&text).unwrap();
+        assert_eq!(of_record.probability_of("kidney"), None);
     }
 }

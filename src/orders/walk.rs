@@ -140,6 +140,7 @@ pub fn walk_asked(
     note_seconds(&mut seconds, Step::Reason, start.elapsed().as_secs_f64());
 
     findings.extend(doubts::of_trace(&trace));
+    findings.extend(doubts::of_certainty(&trace, &answer, engine.reasoner().doubt_below()));
     findings.extend(doubts::of_answer(&answer, volume));
     if let Answer::Segment(targets) = &answer {
         let vocabulary = engine.backbone_bundle().vocabulary();

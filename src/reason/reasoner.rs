@@ -245,6 +245,20 @@ impl Reasoner {
         })
     }
 
+    /// Probability below which a target that a trace names is doubtful, as the bundle has it.
+    pub fn doubt_below(&self) -> Option<f64> {
+        self.manifest.decoding.doubt_below
+    }
+
+    /// Where the text of each token ends, in bytes of the whole text.
+    fn token_ends(&self, tokens: &[u32], length: usize) -> Result<Vec<usize>, ReasonError> {
+        let ends = (1..=tokens.len()).map(|count| {
+            let text = self.prompter.decode(&tokens[..count])?;
+            Ok(text.len().min(length))
+        });
+        ends.collect()
+    }
+
     fn trace(
         &self,
         written: &Written,
@@ -254,6 +268,7 @@ impl Reasoner {
     ) -> Result<Trace, ReasonError> {
         let raw = self.prompter.decode(&written.tokens)?;
         let parts = trace::parse(&raw);
+        let raw_length = raw.len();
         Ok(Trace {
             raw,
             evidence: parts.evidence,
@@ -267,6 +282,7 @@ impl Reasoner {
                 token_count: written.tokens.len(),
                 mean_log_probability: written.mean_log_probability(),
                 log_probabilities: written.log_probabilities.clone(),
+                token_ends: self.token_ends(&written.tokens, raw_length)?,
                 finish_reason: written.finish.name().to_owned(),
                 constrained: decoding.constrained,
             },

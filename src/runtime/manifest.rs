@@ -181,6 +181,10 @@ pub struct DecodingSettings {
     /// Targets are limited to the vocabulary's names.
     #[serde(default)]
     pub closed_vocabulary: bool,
+    /// A target that the trace names with a lower probability gets the finding `target_unsure`;
+    /// measured per bundle, absent where it was not.
+    #[serde(default)]
+    pub doubt_below: Option<f64>,
 }
 
 fn whole_distribution() -> f32 {

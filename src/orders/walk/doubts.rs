@@ -20,6 +20,24 @@ pub(super) fn of_trace(trace: &Trace) -> Option<Finding> {
     })
 }
 
+/// Targets that the trace names with a probability under `least`.
+///
+/// With seer-mini a target that is wrong is often one of these and a right one seldom; its card has
+/// the shares.
+pub(super) fn of_certainty(trace: &Trace, answer: &Answer, least: Option<f64>) -> Vec<Finding> {
+    let (Answer::Segment(targets), Some(least)) = (answer, least) else { return Vec::new() };
+    let unsure = targets.iter().filter_map(|target| {
+        let named = [target.name(), &target.phrase];
+        let probability = named.iter().find_map(|name| trace.probability_of(name))?;
+        (probability < least).then(|| {
+            let name = target.name();
+            let message = format!("the reasoner named {name} with probability {probability:.2}");
+            Finding::new("target_unsure", message)
+        })
+    });
+    unsure.collect()
+}
+
 /// Targets that the vocabulary does not know on this modality.
 pub(super) fn of_answer(answer: &Answer, volume: &Volume) -> Vec<Finding> {
     let Answer::Segment(targets) = answer else { return Vec::new() };

@@ -6,17 +6,21 @@ import argparse
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 
 import batches
 import lexicon as words
+import model as tiny
 import orders
+import pool as pools
 import traces
+from task import SCANS, VIEW_SIZE, VIEWS, WEIGHTS, Task, forward
 
 #: {t} is the name with its side.
 FORMS = ("{t}", "{t}", "{t} 3d", "{t} seg", "segment the {t}.", "pls mask {t}", "need {t} contour", "exam: {e}. request: {t}.", "{t} volume please",
          "we would like to have the {t} outlined.", "hi, sorry to bother you, today it is about the {t}. could you draw it? thanks a lot.")
 SLIPS = 0.25  # share of the orders with a mistyped word
-SCANS, EACH = 4, 12  # a batch: scans, and names asked about each
+EACH = 12  # names asked about each scan
 #: Weight of a name that is never read right, beside 1 for one that always is.
 MOST = 7.0
 KEEP = 0.5  # weight of what earlier measurements found
@@ -81,14 +85,12 @@ def ask(encoder, facts, concept, name, drawer):
     start = trace.index(". ") + 2
     end = start + len(concept)
     span = [i for i, (a, b) in enumerate(encoder.plain.encode(trace).offsets) if a < end and b > start]
-    return (encoder.prompt(text, [batches.tokens_per_image(128)] * 4), *encoder.answer(trace, dict.fromkeys(("opening", "place", "side", "answer", "rest"), 1.0))), span
+    return (encoder.prompt(text, [batches.tokens_per_image(VIEW_SIZE)] * VIEWS), *encoder.answer(trace, WEIGHTS)), span
 
 
 @torch.no_grad()
 def read_right(vl, task, index, drawn):
     """For each order whether all tokens of its span come out as told."""
-    from train_joint import forward
-
     hidden, *_ = forward(vl, task, index, [(None, row) for _, _, row, _ in drawn])
     right = []
     for i, (_, _, (asked, answer, _), span) in enumerate(drawn):
@@ -98,12 +100,6 @@ def read_right(vl, task, index, drawn):
 
 
 def main():
-    from tokenizers import Tokenizer
-
-    import model as tiny
-    import pool as pools
-    from train_joint import Task
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("checkpoint", "tokenizer"):
         parser.add_argument(f"--{name}", required=True)

@@ -207,7 +207,7 @@ def clipped(noun, r):
 
 
 #: Structures that two letters mean in these regions: "LP" in a neck, "RK" in an abdomen.
-SIDE_LETTERS = {"parotid gland": ("head and neck", "neck"), "kidney": ("abdomen", "abdomen and pelvis", "chest and abdomen"),
+SIDE_LETTERS = {"hippocampus": ("head",), "parotid gland": ("head and neck", "neck"), "kidney": ("abdomen", "abdomen and pelvis", "chest and abdomen"),
                 "lung": ("chest", "chest and abdomen"), "femur": ("pelvis", "abdomen and pelvis")}
 
 

@@ -202,7 +202,7 @@ class Drawer:
                 return sentence_remark(text, f"{other} {r.choice(('one', 'side', *words.nouns(words.STRUCTURE[structure])))}", r)
             other = other if r.random() < 0.75 else other[0].upper()
             extra = r.choice(words.OTHER_SIDE).format(o=other, n=r.choice(words.nouns(words.STRUCTURE[structure])))
-        elif r.random() < (0.35 if style == "verbose_request" else 0.14):
+        elif r.random() < (0.5 if style == "verbose_request" else 0.16):
             near = [n for n in facts.where if split_name(n)[0] != structure] if r.random() < 0.75 else []
             name = r.choice(near or [n for n in NAMES if split_name(n)[0] != structure])
             other, other_side = split_name(name)

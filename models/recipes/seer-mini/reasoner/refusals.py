@@ -92,4 +92,6 @@ def no_request(drawer, mention):
         text = s(THANKS) + s(TO)
     else:
         text = s(CHATTER).format(w=s(WHO))
+    if r.random() < 0.3 and text[-1].isalpha():
+        text += "."
     return text if r.random() < 0.7 else text.rstrip("?") + s(("", "?", " please", " thx", "!", " asap"))
