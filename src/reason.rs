@@ -67,7 +67,7 @@ impl Trace {
         let end = start + phrase.len();
         let starts = std::iter::once(&0).chain(token_ends);
         let tokens = starts.zip(token_ends).zip(log_probabilities);
-        let of_phrase = tokens.filter(|((from, to), _)| **from < end && **to > start);
+        let of_phrase = tokens.filter(|((from, to), _)| from < to && **from < end && **to > start);
         Some(of_phrase.map(|(_, value)| f64::from(*value)).sum::<f64>().exp())
     }
 }

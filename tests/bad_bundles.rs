@@ -11,17 +11,8 @@ use seer::telemetry::error_chain;
 use seer::threads::{Cancel, Progress};
 use sha2::{Digest, Sha256};
 
-use crate::runtime::{fixture, runtime};
+use crate::runtime::{copy_to, fixture, runtime};
 use crate::support::library;
-
-/// A copy of the small bundle.
-fn copy_to(folder: &Path) {
-    std::fs::create_dir_all(folder).unwrap();
-    for entry in std::fs::read_dir(fixture()).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), folder.join(entry.file_name())).unwrap();
-    }
-}
 
 /// Changes a file and makes the manifest agree with it: a bundle that is wrong but sealed.
 fn reseal(folder: &Path, file: &str, change: impl FnOnce(Vec<u8>) -> Vec<u8>) {

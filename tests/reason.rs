@@ -24,7 +24,7 @@ use seer::threads::{Cancel, Progress};
 use seer::view::{Plane, View};
 use serde::Deserialize;
 
-use crate::runtime::{fixture, runtime};
+use crate::runtime::{copy_to, fixture, runtime};
 
 /// Logits may differ from PyTorch's by this much.
 const LOGIT_TOLERANCE: f32 = 2e-3;
@@ -275,19 +275,10 @@ fn the_comparison_would_notice_every_classic_mistake() {
     }
 }
 
-/// A copy of the fixture that a test may change.
-fn copied() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(fixture()).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
-    }
-    folder
-}
-
 #[test]
 fn the_published_chat_template_renders_the_same_prompt() {
-    let folder = copied();
+    let folder = tempfile::tempdir().unwrap();
+    copy_to(folder.path());
     let bundle = Bundle::open(folder.path()).unwrap();
     let published = folder.path().join("published_chat_template.jinja");
     std::fs::rename(published, folder.path().join("chat_template.jinja")).unwrap();
@@ -301,7 +292,8 @@ fn the_published_chat_template_renders_the_same_prompt() {
 
 #[test]
 fn a_bundle_may_ask_for_orders_and_skills_in_lower_case() {
-    let folder = copied();
+    let folder = tempfile::tempdir().unwrap();
+    copy_to(folder.path());
     let bundle = Bundle::open(folder.path()).unwrap();
     let prompt = folder.path().join("prompt.toml");
     let texts = std::fs::read_to_string(&prompt).unwrap();
@@ -522,6 +514,12 @@ fn reasons_from_views_to_a_trace_again_and_again_the_same() {
     assert!(each.iter().all(|value| *value <= 0.0));
     let mean = each.iter().map(|value| f64::from(*value)).sum::<f64>() / each.len() as f64;
     assert!((mean - decoding.mean_log_probability).abs() < 1e-9);
+    assert_eq!(decoding.token_ends.len(), each.len());
+    assert_eq!(decoding.token_ends.last(), Some(&first.raw.len()));
+    let starts = std::iter::once(&0).chain(&decoding.token_ends);
+    let writing = starts.zip(&decoding.token_ends).zip(each).filter(|((from, to), _)| from < to);
+    let whole: f64 = writing.map(|(_, value)| f64::from(*value)).sum();
+    assert_eq!(first.probability_of(&first.raw), Some(whole.exp()));
     assert_eq!(first, reason(DecodingOverrides::default()));
 
     let sampled = |seed| {

@@ -20,13 +20,19 @@ pub fn fixture() -> &'static Path {
     Path::new("tests/data/qwen3-vl-parity")
 }
 
+/// Copies the small bundle into a folder.
+pub fn copy_to(folder: &Path) {
+    std::fs::create_dir_all(folder).unwrap();
+    for entry in std::fs::read_dir(fixture()).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), folder.join(entry.file_name())).unwrap();
+    }
+}
+
 /// A copy of the small bundle whose manifest was changed.
 fn changed(from: &str, to: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(fixture()).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
-    }
+    copy_to(folder.path());
     let path = folder.path().join("manifest.toml");
     let manifest = std::fs::read_to_string(&path).unwrap();
     assert!(manifest.contains(from), "{from}");

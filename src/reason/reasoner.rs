@@ -252,9 +252,12 @@ impl Reasoner {
 
     /// Where the text of each token ends, in bytes of the whole text.
     fn token_ends(&self, tokens: &[u32], length: usize) -> Result<Vec<usize>, ReasonError> {
+        let mut end = 0;
         let ends = (1..=tokens.len()).map(|count| {
+            // A character of several tokens is shown by stand-ins until it is whole.
             let text = self.prompter.decode(&tokens[..count])?;
-            Ok(text.len().min(length))
+            end = text.len().clamp(end, length);
+            Ok(end)
         });
         ends.collect()
     }
