@@ -225,7 +225,7 @@ mod tests {
             (" Left kidney", 1.0),
         ]);
         let near = |phrase: &str, expected: f64| {
-            let found = trace.probability_of(phrase).unwrap();
+            let found = trace.probability_of(phrase).expect("it is written");
             assert!((found - expected).abs() < 1e-6, "{phrase}: {found}");
         };
         near("Left kidney", 0.36);
@@ -233,8 +233,8 @@ mod tests {
         near("kidney seen", 0.144);
         assert_eq!(trace.probability_of("liver"), None);
         assert_eq!(trace.probability_of(""), None);
-        let text = serde_json::to_string(&trace).unwrap();
-        let of_record: Trace = serde_json::from_str(&text).unwrap();
+        let text = serde_json::to_string(&trace).expect("plain data");
+        let of_record: Trace = serde_json::from_str(&text).expect("just written");
         assert_eq!(of_record.probability_of("kidney"), None);
     }
 }

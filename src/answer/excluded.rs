@@ -45,7 +45,7 @@ mod tests {
         let answer = Some(answer);
         let unknown_targets = UnknownTargets::Refuse;
         let reading = Reading { answer, order, vocabulary: &vocabulary, unknown_targets };
-        let (answer, findings) = parse(&reading).unwrap();
+        let (answer, findings) = parse(&reading).expect("an answer of the grammar");
         let refused = if matches!(answer, Answer::Refuse(_)) { "!" } else { "" };
         let codes: Vec<&str> = findings.iter().map(|finding| finding.code.as_str()).collect();
         format!("{refused}{}", codes.join(","))

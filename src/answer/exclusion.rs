@@ -208,7 +208,7 @@ mod tests {
     /// How the word `spleen` stands.
     fn of_spleen(order: &str) -> Standing {
         let words = words(order);
-        let at = words.iter().position(|word| word.lower == "spleen").unwrap();
+        let at = words.iter().position(|word| word.lower == "spleen").expect("a spleen");
         standing(&words, at, at + 1)
     }
 

@@ -22,7 +22,7 @@ FORMS = ("{t}", "{t}", "{t} 3d", "{t} seg", "segment the {t}.", "pls mask {t}", 
 SLIPS = 0.25  # share of the orders with a mistyped word
 EACH = 12  # names asked about each scan
 #: Weight of a name that is never read right, beside 1 for one that always is.
-MOST = 7.0
+MOST = 5.0
 KEEP = 0.5  # weight of what earlier measurements found
 
 

@@ -229,7 +229,7 @@ def mention(name, side, r, short=0.0, region=None, choose=None):
     """
     structure, choose = STRUCTURE[name], choose or (lambda _, several, r: r.choice(several))
     local = IN_HEAD.get(name, ()) if region == "head" else ()
-    if local and side == "both" and r.random() < 0.12:
+    if local and side == "both" and r.random() < 0.35:
         return r.choice(local)
     if r.random() < max(short, 0 if not local else 0.5 if name != "lateral ventricle" else 0.2):
         noun = r.choice(local) if local and r.random() < 0.6 else choose(name, ABBREVIATIONS[name], r)
