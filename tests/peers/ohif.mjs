@@ -69,8 +69,12 @@ function serveOhif() {
   return new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(server)));
 }
 
-/** Double-clicks the first series of the study browser with this text; says whether it is there. */
+/**
+ * Double-clicks the first series of the study browser with this text; says whether it is there.
+ * The browser is drawn before the grid: without an active viewport a click is lost.
+ */
 function openSeries(text) {
+  if (!window.services?.viewportGridService?.getActiveViewportId?.()) return false;
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {
     if (node.textContent.trim() === text) {

@@ -1,6 +1,6 @@
 """Measures a packaged reasoner on hand-written orders, on unseen made-up words with and without their skill, and on sides.
 
-    python development.py --bundle FOLDER --data DATA [--taught 100] [--sides 500] [--out REPORT.json]
+    python development.py --bundle FOLDER --data DATA [--taught 100] [--sides 500] [--names] [--out REPORT.json]
 
 The orders stand in development_wordings.txt; each is asked on every scan of its kind below. They guide the choice of
 checkpoints, so their figures are kinder than those on wordings that nobody has looked at.
@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 import batches
 import evaluate
 import host
+import lexicon as words
 import orders
 import prompt
 import skills
@@ -133,6 +134,25 @@ def sides(reasoner, data, count, seed=987):
     return rows
 
 
+def names(reasoner, data):
+    """Every name of the vocabulary's structures by itself, with a side where there is one, on the first scan that holds it."""
+    rows, done = [], set()
+    for kind, ((modality, region), scans) in SCANS.items():
+        facts = evaluate.whole(*sources.read(data / f"{scans[0]}.nii.gz"), modality, region)[1]
+        reasoner.look(open_scan(data, scans[0], kind))
+        for concept in facts.where:
+            structure, side = orders.split_name(concept)
+            if side == "right" or structure in traces.FINDINGS:
+                continue
+            for name in words.nouns(words.STRUCTURE[structure]):
+                text = f"{side} {name}" if side in ("left", "both") else name
+                if text not in done:
+                    done.add(text)
+                    got = reasoner(text)
+                    rows.append({"scan": scans[0], "text": text, "outcome": judge(got[0], got[1], frozenset([concept])), "output": got[2]})
+    return rows
+
+
 def share(rows, test):
     hits, n = sum(map(test, rows)), max(1, len(rows))
     p, z = hits / n, 1.96
@@ -146,6 +166,7 @@ def main():
     parser.add_argument("--data", required=True, type=Path)
     parser.add_argument("--taught", type=int, default=25, help="made-up words of each sort for each kind of scan")
     parser.add_argument("--sides", type=int, default=0)
+    parser.add_argument("--names", action="store_true", help="ask for every name of the vocabulary")
     parser.add_argument("--out")
     arguments = parser.parse_args()
     reasoner, started = Reasoner(arguments.bundle), time.process_time()
@@ -170,6 +191,12 @@ def main():
     if arguments.sides:
         report["sides"] = some = sides(reasoner, arguments.data, arguments.sides)
         print("sided orders right", share(some, right), "wrong side", share(some, lambda r: r["outcome"] == "side"))
+    if arguments.names:
+        report["names"] = some = names(reasoner, arguments.data)
+        print("names of the vocabulary right", share(some, right))
+        for row in some:
+            if not right(row):
+                print("   ", row["text"], "|", row["outcome"], "|", row["output"][10:120])
     if arguments.out:
         Path(arguments.out).write_text(json.dumps(report, indent=1))
     print(f"{time.process_time() - started:.0f} CPU s")

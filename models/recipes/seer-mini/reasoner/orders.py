@@ -246,7 +246,7 @@ class Drawer:
         short = 0.5 if style == "abbr_or_short" else 0.15
         sides = [split_name(n)[1] for n in names]
         if set(names) == {"third ventricle", "fourth ventricle"} and r.random() < 0.4:
-            joined = mark(self.numbered(r.choice(NUMERALS), r.sample((0, 1), 2)))
+            joined = mark(self.numbered(r.choice(NUMERALS), [int(name == "fourth ventricle") for name in names]))
         elif len(set(sides)) == 1 and sides[0] and r.random() < 0.5:
             joined = self.under_one_side([split_name(n)[0] for n in names], sides[0], short)
         else:
@@ -392,6 +392,11 @@ class Drawer:
             name = self.usual(inside) if inside and r.random() < 0.5 else self.usual(NAMES)
             if facts.verdict(name):
                 return self.named(facts, name, "messy_or_misspelled")
+        if r.random() < 0.02:  # two letters that mean one thing in a head and another in a chest
+            if "both lateral ventricles" in inside and facts.region == "head":
+                return self.named(facts, "both lateral ventricles", "ambiguous_abbreviation")
+            if "chest" in facts.parts:
+                return self.absent(facts, "left ventricle of the heart")
         u = r.random()
         if self.skill_share == 1 and u < 0.55:
             pool = verdicts.get(traces.OUT_OF_REGION) if r.random() < 0.12 else None
