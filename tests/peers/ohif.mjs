@@ -69,12 +69,17 @@ function serveOhif() {
   return new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(server)));
 }
 
-/**
- * Double-clicks the first series of the study browser with this text; says whether it is there.
- * The browser is drawn before the grid: without an active viewport a click is lost.
- */
+/** Whether the grid of viewports is there; its service throws until it has been drawn. */
+function gridIsReady() {
+  try {
+    return Boolean(window.services.viewportGridService.getActiveViewportId());
+  } catch {
+    return false;
+  }
+}
+
+/** Double-clicks the first series of the study browser with this text; says whether it is there. */
 function openSeries(text) {
-  if (!window.services?.viewportGridService?.getActiveViewportId?.()) return false;
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {
     if (node.textContent.trim() === text) {
@@ -118,6 +123,10 @@ try {
   const port = server.address().port;
   await page.goto(`http://127.0.0.1:${port}/segmentation?StudyInstanceUIDs=${study}`);
   const deadline = Date.now() + 120_000;
+  // The browser of series is drawn before the grid, and a click without a viewport is lost.
+  while (!(await page.evaluate(gridIsReady)) && Date.now() < deadline) {
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  }
   while (!(await page.evaluate(openSeries, description)) && Date.now() < deadline) {
     await new Promise((resolve) => setTimeout(resolve, 500));
   }
