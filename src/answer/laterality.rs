@@ -22,7 +22,7 @@
 //! | one side | a structure without sides | finding `laterality_dropped` |
 //!
 //! A side that the order only remarks on (`the left one looks normal`, `right was done last week`)
-//! counts where no other is asked for; [`super::exclusion`] tells.
+//! counts where no other is asked for.
 //!
 //! What it cannot see: sides told in other languages, by a name alone (`RCA`) or by a lesion.
 
