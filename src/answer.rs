@@ -3,8 +3,7 @@
 //! The grammar is one sentence: `Segment the <target>[; the <target>…].` or `Reject: <reason>.`
 //! Reading is tolerant of case, white space, articles and the full stop, and strict about meaning:
 //! a phrase is a concept of the vocabulary (its name, then a synonym) or it is unresolved and says
-//! so. An answer that picks the other side than the order names is turned into a refusal
-//! ([`laterality`]), because a mask on the wrong side harms a patient; so is one that takes a
+//! so. An answer that picks the other side than the order names is turned into a refusal, because a mask on the wrong side harms a patient; so is one that takes a
 //! structure which the order names only to leave it out.
 //!
 //! ```
@@ -20,16 +19,15 @@
 //! # Ok::<(), seer::answer::AnswerError>(())
 //! ```
 
-pub mod coverage;
+mod coverage;
 mod excluded;
-mod exclusion;
 #[cfg(test)]
 mod fixture;
 mod grammar;
-pub mod laterality;
+mod laterality;
+mod order;
 mod refusal;
 mod target;
-mod words;
 
 use serde::{Deserialize, Serialize};
 
@@ -164,7 +162,7 @@ pub struct Reading<'a> {
     pub unknown_targets: UnknownTargets,
 }
 
-/// Reads an answer, resolves its targets and checks its sides against the order.
+/// Reads an answer, resolves its targets and checks them against what the order asks for.
 ///
 /// Findings name concepts of the vocabulary and positions, never words of the order.
 ///
@@ -185,19 +183,20 @@ pub fn parse(reading: &Reading<'_>) -> Result<(Answer, Vec<Finding>), AnswerErro
         let refusal = Refusal { reason: RefusalReason::UnknownTarget, text: phrases.join("; ") };
         return Ok((Answer::Refuse(refusal), findings));
     }
-    let order = laterality::Order::read(reading.order, reading.vocabulary);
-    let structures = laterality::structures(&targets, reading.vocabulary);
-    let sides = laterality::check_sides(&order, &structures);
-    findings.extend(sides.findings);
-    let unanswered = coverage::unanswered(reading.order, &targets, reading.vocabulary);
+    let order = order::Order::read(reading.order, reading.vocabulary);
+    let structures = order::structures(&targets, reading.vocabulary);
+    let sides = laterality::check(&order, &structures);
+    let unanswered = coverage::unanswered(&order, &targets, reading.vocabulary);
     let left_out = excluded::check(&order, &structures, !unanswered.is_empty());
     let excluded = left_out.first().map(|finding| finding.message.clone());
+    findings.extend(sides.findings);
     findings.extend(left_out);
-    let answer = match sides.conflict.or(excluded) {
-        Some(text) => Answer::Refuse(Refusal { reason: RefusalReason::Ambiguous, text }),
-        None => Answer::Segment(targets),
-    };
-    Ok((answer, findings))
+    if let Some(text) = sides.conflict.or(excluded) {
+        let refusal = Refusal { reason: RefusalReason::Ambiguous, text };
+        return Ok((Answer::Refuse(refusal), findings));
+    }
+    findings.extend(unanswered);
+    Ok((Answer::Segment(targets), findings))
 }
 
 /// Why an answer cannot be executed.

@@ -297,8 +297,8 @@ fn a_bundle_may_ask_for_orders_and_skills_in_lower_case() {
     let bundle = Bundle::open(folder.path()).unwrap();
     let prompt = folder.path().join("prompt.toml");
     let texts = std::fs::read_to_string(&prompt).unwrap();
-    let with = |letters: &str| {
-        std::fs::write(&prompt, format!("{texts}letters = \"{letters}\"\n")).unwrap();
+    let with = |case: &str| {
+        std::fs::write(&prompt, format!("{texts}letter_case = \"{case}\"\n")).unwrap();
         Prompter::load(&bundle, bundle.reasoner().unwrap())
     };
     let skill = OfferedSkill {

@@ -70,6 +70,8 @@ fn refuses_a_bundle_that_is_not_what_its_manifest_says() {
     check("decoder.onnx\"\ntokenizer", "other.onnx\"\ntokenizer", &["other.onnx is used but"]);
     check("path = \"vocabulary.toml\"", "path = \"../vocabulary.toml\"", &["../vocabulary.toml"]);
     check("size_bytes = 80392", "size_bytes = 80393", &["decoder.onnx", "80393", "80392"]);
+    let doubt = &["doubt_below is 7, not within 0 and 1"];
+    check("constrained = true", "constrained = true\ndoubt_below = 7.0", doubt);
     check("axial-2", "axial-2\"\nnope = \"", &["nope"]);
 }
 

@@ -315,7 +315,7 @@ def parser():
     p.add_argument("--attention", choices=["plain", "gqa"], default="plain",
                    help="plain runs everywhere; gqa is ONNX Runtime's fused operator (on GPUs with float16 arithmetic only)")
     p.add_argument("--external-data", action="store_true", help="weights beside the graphs even when they would fit inside")
-    p.add_argument("--prompt-file", help="a prompt.toml with system, user and user_with_skills, and letters = \"lower\" where orders are shown in lower case")
+    p.add_argument("--prompt-file", help="a prompt.toml with system, user and user_with_skills, and letter_case = \"lower\" where orders are shown in lower case")
     p.add_argument("--prompt-code", help="a Python file whose string constants are the texts; it is read, not run")
     p.add_argument("--prompt-names", help="names of the three constants, comma-separated",
                    default="DEFAULT_SYSTEM_PROMPT,DEFAULT_USER_PROMPT_NO_SKILL,DEFAULT_USER_PROMPT_WITH_SKILL")

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Target;
-use super::exclusion::{Standing, standing};
-use super::laterality::is_side_word;
-use super::words::words;
+use super::order::{Order, Standing, is_side_word, words};
 use crate::error::Finding;
 use crate::runtime::vocabulary::{Concept, Vocabulary};
 
@@ -14,15 +12,18 @@ const PHRASE_WORDS_MAX: usize = 12;
 
 /// Structures that the order names word for word and no target is, one finding each.
 ///
-/// Sides do not count here ([`super::laterality`] looks at them): `both hippocampi` is covered by
+/// Sides do not count here (the check of sides looks at them): `both hippocampi` is covered by
 /// a left hippocampus. Of overlapping names the longest counts. What the order leaves out, or calls
 /// normal or done, is not asked for; a structure named in passing otherwise ("liver lesion ruled
 /// out") is found as well, so this is a note to the reader and changes no answer.
 /// Findings name concepts of the vocabulary, never words of the order.
-pub fn unanswered(order: &str, targets: &[Target], vocabulary: &Vocabulary) -> Vec<Finding> {
+pub(super) fn unanswered(
+    order: &Order<'_>,
+    targets: &[Target],
+    vocabulary: &Vocabulary,
+) -> Vec<Finding> {
     let phrases = phrases(vocabulary);
-    let order = words(order);
-    let words: Vec<String> = order.iter().map(|word| word.lower.clone()).collect();
+    let words: Vec<String> = order.words.iter().map(|word| word.lower.clone()).collect();
     let is_covered = |found: &str| {
         let mut concepts = targets.iter().filter_map(|target| target.concept.as_ref());
         concepts.any(|concept| concept.property_type.value == found)
@@ -38,7 +39,7 @@ pub fn unanswered(order: &str, targets: &[Target], vocabulary: &Vocabulary) -> V
             continue;
         };
         at += length;
-        let is_asked = standing(&order, at - length, at) == Standing::Asked;
+        let is_asked = order.standing(&(at - length..at)) == Standing::Asked;
         if is_asked && !is_covered(&concept.property_type.value) {
             let name = &concept.property_type.meaning;
             let message = format!("the order names {name}, the answer does not segment it");
@@ -80,7 +81,8 @@ mod tests {
             let vocabulary = vocabulary();
             let targets: Vec<Target> =
                 answered.iter().map(|name| target(&vocabulary, name)).collect();
-            let found = unanswered(order, &targets, &vocabulary);
+            let order_read = Order::read(order, &vocabulary);
+            let found = unanswered(&order_read, &targets, &vocabulary);
             assert_eq!(found.len(), expected, "{order}: {found:?}");
         };
         check("outline the liver", &["liver"], 0);

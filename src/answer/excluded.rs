@@ -1,7 +1,6 @@
 //! Answers that take what the order names only to leave it out.
 
-use super::exclusion::{Standing, standing};
-use super::laterality::{Order, Structure};
+use super::order::{Order, Standing, Structure};
 use crate::error::Finding;
 
 /// A `target_excluded` finding for each structure of an answer that every mention of the order
@@ -17,7 +16,7 @@ pub(super) fn check(order: &Order<'_>, structures: &[Structure], unanswered: boo
             if order.is_of_other_side(place, structure) {
                 return Standing::Asked;
             }
-            standing(&order.words, place.start, place.end)
+            order.standing(place)
         });
         !places.is_empty()
             && standings.all(|standing| match standing {
@@ -66,6 +65,8 @@ mod tests {
             ("kidney, not the left one", "Segment the right kidney.", "laterality_assumed"),
             ("skip the left kidney, do the right", "Segment the right kidney.", ""),
             ("not the liver. liver segments only", liver, ""),
+            ("I could not find the liver, please outline it", liver, ""),
+            ("MR without contrast liver", liver, ""),
         ] {
             assert_eq!(read(order, answer), expected, "{order:?}, {answer:?}");
         }

@@ -95,7 +95,7 @@ fn list_parts(phrase: &str, vocabulary: &Vocabulary) -> Option<Vec<String>> {
         })
         .collect::<Option<_>>()?;
     let says_side = |part: &str| {
-        normalise(part).split(' ').any(|w| super::laterality::is_side_word(w) || w == "both")
+        normalise(part).split(' ').any(|w| super::order::is_side_word(w) || w == "both")
     };
     let any_side = parts.iter().any(|part| says_side(part));
     let side_left_out = parts

@@ -15,7 +15,7 @@ use super::record::{
 };
 use super::stability::{self, Meaning, RecordStability, Rephrasing, Worded};
 use super::{Engine, OrderSkills, RecordSkill, Step};
-use crate::answer::{Answer, Target, coverage};
+use crate::answer::{Answer, Target};
 use crate::error::Finding;
 use crate::reason::{DecodingOverrides, ReasonRequest, Trace};
 use crate::series::Series;
@@ -142,10 +142,6 @@ pub fn walk_asked(
     findings.extend(doubts::of_trace(&trace));
     findings.extend(doubts::of_certainty(&trace, &answer, engine.reasoner().doubt_below()));
     findings.extend(doubts::of_answer(&answer, volume));
-    if let Answer::Segment(targets) = &answer {
-        let vocabulary = engine.backbone_bundle().vocabulary();
-        findings.extend(coverage::unanswered(asked.text, targets, vocabulary));
-    }
     let mut walked = Walked {
         skills: asked.skills.record(trace.rationale.as_deref()),
         stability: None,

@@ -23,13 +23,13 @@ struct PromptTexts {
     user: String,
     user_with_skills: String,
     #[serde(default)]
-    letters: Letters,
+    letter_case: LetterCase,
 }
 
 /// How orders and skills are shown to the model.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Letters {
+enum LetterCase {
     /// As they were typed.
     #[default]
     AsTyped,
@@ -37,7 +37,7 @@ enum Letters {
     Lower,
 }
 
-impl Letters {
+impl LetterCase {
     fn show(self, text: &str) -> Cow<'_, str> {
         match self {
             Self::AsTyped => Cow::Borrowed(text),
@@ -182,10 +182,10 @@ impl Prompter {
     }
 
     /// The text after the views: instruction, skills if any, and the order, the last two in the
-    /// letters that `prompt.toml` asks for.
+    /// case that `prompt.toml` asks for.
     pub fn user_text(&self, order: &str, skills: &[OfferedSkill]) -> String {
-        let letters = self.texts.letters;
-        let foreign = |text: &str| self.defuse(&letters.show(text));
+        let case = self.texts.letter_case;
+        let foreign = |text: &str| self.defuse(&case.show(text));
         let order = foreign(order);
         if skills.is_empty() {
             return format!("{}\n\n<raw_prompt>{order}</raw_prompt>", self.texts.user);
@@ -200,7 +200,7 @@ impl Prompter {
             })
             .collect();
         let bank = blocks.join("\n\n");
-        let bank = letters.show(&bank);
+        let bank = case.show(&bank);
         let user = &self.texts.user_with_skills;
         format!("{user}\n\n<skill_bank>\n{bank}\n</skill_bank>\n\n<raw_prompt>{order}</raw_prompt>")
     }

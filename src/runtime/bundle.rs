@@ -32,7 +32,7 @@ impl Bundle {
     pub fn open(folder: &Path) -> Result<Self, RuntimeError> {
         let manifest_path = folder.join("manifest.toml");
         let manifest: Manifest = read_toml(&manifest_path)?;
-        check_listing(&manifest, &manifest_path)?;
+        check_manifest(&manifest, &manifest_path)?;
         manifest.files.par_iter().try_for_each(|entry| check_file(folder, entry))?;
         let vocabulary = match &manifest.vocabulary {
             Some(file) => {
@@ -118,8 +118,9 @@ pub(crate) fn read_text(path: &Path) -> Result<String, RuntimeError> {
         .map_err(|source| RuntimeError::Read { path: path.to_owned(), source })
 }
 
-/// Refuses paths that leave the folder and files that are used but not listed.
-fn check_listing(manifest: &Manifest, path: &Path) -> Result<(), RuntimeError> {
+/// Refuses paths that leave the folder, files that are used but not listed and a probability that
+/// is none.
+fn check_manifest(manifest: &Manifest, path: &Path) -> Result<(), RuntimeError> {
     let malformed = |reason| Err(RuntimeError::Malformed { path: path.to_owned(), reason });
     for entry in &manifest.files {
         let inside =
@@ -127,6 +128,10 @@ fn check_listing(manifest: &Manifest, path: &Path) -> Result<(), RuntimeError> {
         if !inside {
             return malformed(format!("file {} does not lie in the bundle's folder", entry.path));
         }
+    }
+    let doubt = manifest.reasoner.as_ref().and_then(|reasoner| reasoner.decoding.doubt_below);
+    if let Some(found) = doubt.filter(|value| !(0.0..=1.0).contains(value)) {
+        return malformed(format!("reasoner.decoding.doubt_below is {found}, not within 0 and 1"));
     }
     for used in used_files(manifest) {
         if !manifest.files.iter().any(|entry| entry.path == used) {

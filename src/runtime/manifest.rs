@@ -93,7 +93,7 @@ pub struct ReasonerManifest {
     pub tokenizer: String,
     /// Jinja chat template.
     pub chat_template: String,
-    /// `system`, `user` and `user_with_skills` texts; `letters = "lower"` shows orders and skills in
+    /// `system`, `user` and `user_with_skills` texts; `letter_case = "lower"` shows orders and skills in
     /// lower case.
     pub prompt: String,
     /// Width of the text model.
@@ -181,8 +181,8 @@ pub struct DecodingSettings {
     /// Targets are limited to the vocabulary's names.
     #[serde(default)]
     pub closed_vocabulary: bool,
-    /// A target that the trace names with a lower probability gets the finding `target_unsure`;
-    /// measured per bundle, absent where it was not.
+    /// A target that the trace first names with a lower probability (0 to 1) gets the finding
+    /// `target_unsure`; measured per bundle, absent where it was not.
     #[serde(default)]
     pub doubt_below: Option<f64>,
 }

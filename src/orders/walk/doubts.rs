@@ -126,6 +126,7 @@ fn share_of(mask: &Mask, condition: impl Fn(f64) -> bool) -> f64 {
 mod tests {
     use super::*;
     use crate::geometry::{PatientPoint, VolumeGeometry};
+    use crate::reason::Decoding;
     use crate::runtime::vocabulary::{Code, Concept};
     use ndarray::Array3;
 
@@ -145,6 +146,34 @@ mod tests {
             parts: Vec::new(),
         };
         Target { phrase: "lung".into(), prompt: "lung".into(), concept: Some(concept) }
+    }
+
+    #[test]
+    fn tells_targets_that_the_trace_was_not_sure_of() {
+        let trace = Trace {
+            raw: "CT. Lung in view 1.".to_owned(),
+            evidence: None,
+            rationale: None,
+            answer: None,
+            format_ok: true,
+            decoding: Decoding {
+                seed: 0,
+                temperature: 0.0,
+                prompt_token_count: 1,
+                token_count: 3,
+                mean_log_probability: -0.3,
+                log_probabilities: vec![0.0, 0.6_f32.ln(), 0.9_f32.ln()],
+                token_ends: vec![3, 8, 19],
+                finish_reason: "stop".to_owned(),
+                constrained: true,
+            },
+        };
+        let answer = Answer::Segment(vec![target(Laterality::None)]);
+        let found = of_certainty(&trace, &answer, Some(0.7));
+        assert_eq!(found[0].code, "target_unsure");
+        assert_eq!(found[0].message, "the reasoner named lung with probability 0.60");
+        assert_eq!(of_certainty(&trace, &answer, Some(0.5)), []);
+        assert_eq!(of_certainty(&trace, &answer, None), []);
     }
 
     #[test]

@@ -34,7 +34,7 @@ CHAT_TEMPLATE = """\
 
 
 def prompt_toml():
-    return (f'system = "{SYSTEM}"\nuser = "{USER}"\nuser_with_skills = "{USER_WITH_SKILLS}"\nletters = "lower"\n')
+    return (f'system = "{SYSTEM}"\nuser = "{USER}"\nuser_with_skills = "{USER_WITH_SKILLS}"\nletter_case = "lower"\n')
 
 
 def user_text(order, skills=None):

@@ -1,7 +1,7 @@
 //! An order as words that remember what separates them.
 
 /// One word of the order.
-pub(super) struct Word<'a> {
+pub(in crate::answer) struct Word<'a> {
     pub text: &'a str,
     pub lower: String,
     /// What stands between this word and the next (or the end).
@@ -9,7 +9,7 @@ pub(super) struct Word<'a> {
 }
 
 /// Splits text into words (runs of letters and digits) that remember what separates them.
-pub(super) fn words(text: &str) -> Vec<Word<'_>> {
+pub(in crate::answer) fn words(text: &str) -> Vec<Word<'_>> {
     let mut spans: Vec<(usize, usize)> = Vec::new();
     let mut open = None;
     for (at, c) in text.char_indices() {

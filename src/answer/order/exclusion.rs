@@ -8,7 +8,7 @@ use super::words::Word;
 
 /// How a mention stands in its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(in crate::answer) enum Standing {
     /// Nothing says otherwise.
     Asked,
     /// Told to be normal or done: asked for only where nothing else is.
@@ -20,8 +20,104 @@ pub(super) enum Standing {
 /// Words of a clause that are looked at before and after a mention.
 const REACH: usize = 12;
 
+/// Words that may stand between a cue and what it is about.
+const LIGHT: &[&str] = &[
+    "the", "a", "an", "this", "that", "any", "t", "for", "to", "of", "out", "alone", "with", "it",
+    "into", "side", "sided", "both", "either", "one", "s", "or", "nor",
+];
+
+/// Verbs of leaving out, which another `not` turns round.
+const OMITTING: &[&str] =
+    &["forget", "miss", "skip", "omit", "ignore", "exclude", "leave", "overlook"];
+
+const NEGATIONS: &[&str] =
+    &["not", "never", "don", "dont", "doesn", "isn", "aren", "wasn", "cannot"];
+
+/// After `not`: something is hard to find, not unwanted.
+const PERCEIVING: &[&str] = &[
+    "see",
+    "seen",
+    "find",
+    "found",
+    "locate",
+    "identify",
+    "recognise",
+    "recognize",
+    "visualise",
+    "visualize",
+    "palpate",
+    "sure",
+    "certain",
+    "clear",
+    "know",
+    "visible",
+];
+
+/// After `exclude`: something is to be ruled out, not left out.
+const DISEASE: &[&str] = &[
+    "fracture",
+    "fractures",
+    "lesion",
+    "lesions",
+    "stone",
+    "stones",
+    "tumour",
+    "tumor",
+    "mass",
+    "infarct",
+    "infarction",
+    "stroke",
+    "bleed",
+    "bleeding",
+    "haemorrhage",
+    "hemorrhage",
+    "infection",
+    "abscess",
+    "atrophy",
+    "metastasis",
+    "metastases",
+    "mets",
+    "pathology",
+    "disease",
+    "rupture",
+    "tear",
+    "thrombus",
+    "thrombosis",
+    "stenosis",
+    "dissection",
+    "obstruction",
+    "hydronephrosis",
+];
+
+/// Words by which a clause goes on behind `and`.
+const VERBS: &[&str] = &[
+    "can", "could", "may", "should", "must", "need", "needs", "is", "are", "was", "were", "has",
+    "have", "looks", "will", "not",
+];
+
+/// Words that ask for a segmentation.
+const REQUESTS: &[&str] = &[
+    "segment",
+    "outline",
+    "contour",
+    "delineate",
+    "mark",
+    "mask",
+    "label",
+    "draw",
+    "trace",
+    "annotate",
+    "want",
+    "wants",
+    "like",
+    "give",
+    "get",
+    "measure",
+    "show",
+];
+
 /// How `words[start..end]` stands.
-pub(super) fn standing(words: &[Word<'_>], start: usize, end: usize) -> Standing {
+pub(in crate::answer) fn standing(words: &[Word<'_>], start: usize, end: usize) -> Standing {
     let after = after(words, end);
     if leads(words, start, &after) || excludes(&after) {
         Standing::Excluded
@@ -32,6 +128,10 @@ pub(super) fn standing(words: &[Word<'_>], start: usize, end: usize) -> Standing
     }
 }
 
+fn is_in(word: &str, list: &[&str]) -> bool {
+    list.contains(&word)
+}
+
 /// Whether a clause ends behind the word.
 fn ends_clause(word: &Word<'_>) -> bool {
     let stops = word.gap.contains([',', ';', ':', '!', '?', '\n', '(', ')', '–', '—'])
@@ -40,18 +140,10 @@ fn ends_clause(word: &Word<'_>) -> bool {
     stops || word.gap.contains('.') && (word.lower.len() > 2 || word.gap.len() > 2)
 }
 
-/// Words between a cue and what it is about.
-fn is_light(word: &str) -> bool {
-    matches!(
-        word,
-        "the" | "a" | "an" | "this" | "that" | "any" | "t" | "for" | "to" | "of" | "out" | "alone"
-    ) || matches!(word, "with" | "side" | "sided" | "both" | "either" | "one" | "s" | "or" | "nor")
-        || super::laterality::is_side_word(word)
-}
-
 /// `not the left`, `rather than the right`, `excluding left`, `leave the spleen out`.
 fn leads(words: &[Word<'_>], start: usize, after: &[&str]) -> bool {
     let lower = |at: Option<usize>| at.map_or("", |at| words[at].lower.as_str());
+    // Words with a meaning of their own between the cue and the mention.
     let mut between = 0;
     for at in (start.saturating_sub(REACH)..start).rev() {
         let word = &words[at];
@@ -60,52 +152,43 @@ fn leads(words: &[Word<'_>], start: usize, after: &[&str]) -> bool {
         }
         let (before, next) = (lower(at.checked_sub(1)), words[at + 1].lower.as_str());
         let is_cue = match word.lower.as_str() {
-            "not" | "never" | "don" | "dont" | "doesn" | "without" => {
-                let reach = if word.lower == "without" { 1 } else { 2 };
-                between <= reach && !matches!(next, "only" | "just")
-            }
-            "than" => between <= 1 && matches!(before, "rather" | "other"),
-            "of" => between <= 1 && before == "instead",
-            "from" => between <= 1 && matches!(before, "apart" | "aside"),
-            "excluding" | "exclude" | "except" | "excepting" | "ignore" | "ignoring" | "omit"
-            | "omitting" | "spare" | "sparing" | "avoid" | "avoiding" | "skip" | "skipping"
-            | "disregard" | "disregarding" | "drop" => between <= 1,
+            "not" | "never" | "don" | "dont" | "doesn" => !is_in(next, &["only", "just"]),
+            "than" => is_in(before, &["rather", "other"]),
+            "of" => before == "instead",
+            "from" => is_in(before, &["apart", "aside"]),
+            "excluding" | "exclude" => between == 0 && !after.iter().any(|w| is_in(w, DISEASE)),
+            "except" | "excepting" | "ignore" | "ignoring" | "omit" | "omitting" | "skip"
+            | "skipping" | "disregard" | "disregarding" => true,
             "leave" | "leaving" => {
-                between <= 1
-                    && (matches!(next, "out" | "alone")
-                        || after.iter().any(|word| matches!(*word, "out" | "alone" | "untouched")))
+                is_in(next, &["out", "alone"])
+                    || after.iter().any(|word| is_in(word, &["out", "alone", "untouched"]))
             }
-            "need" | "needs" => between <= 1 && before == "no",
-            "no" | "nor" => {
-                at + 1 == start || words[at + 1..start].iter().all(|w| is_light(&w.lower))
-            }
+            "need" | "needs" => before == "no",
+            // `without contrast left kidney`, `no contrast left kidney`.
+            "without" | "no" | "nor" => between == 0,
             _ => false,
         };
         if is_cue {
+            let of_mention = &words[at + 1..start];
+            // `I could not find the spleen`, `no left kidney contour yet`.
+            let missing = of_mention.iter().any(|w| is_in(&w.lower, PERCEIVING))
+                || after.iter().any(|word| is_in(word, &["yet", "available"]));
             // `do not skip the left one`, `don't forget the spleen`.
-            let negated = words[at + 1..start].iter().any(|w| is_doubly(&w.lower))
-                || (is_doubly(&word.lower) && is_negated(words, at));
-            return !negated;
+            let negated = of_mention.iter().any(|w| is_in(&w.lower, OMITTING))
+                || (is_in(&word.lower, OMITTING) && is_negated(words, at));
+            return !missing && !negated;
         }
-        between += usize::from(!is_light(&word.lower));
-        if between > 2 {
+        between += usize::from(!is_in(&word.lower, LIGHT) && !super::is_side_word(&word.lower));
+        if between > 1 {
             return false;
         }
     }
     false
 }
 
-/// Verbs of leaving out, which another `not` turns round.
-fn is_doubly(word: &str) -> bool {
-    matches!(
-        word,
-        "forget" | "miss" | "skip" | "omit" | "ignore" | "exclude" | "leave" | "drop" | "overlook"
-    )
-}
-
 fn is_negated(words: &[Word<'_>], at: usize) -> bool {
     let before = &words[at.saturating_sub(2)..at];
-    before.iter().any(|word| matches!(word.lower.as_str(), "not" | "never" | "don" | "dont"))
+    before.iter().any(|word| is_in(&word.lower, NEGATIONS))
 }
 
 /// The rest of the clause behind a mention, up to another side or an `and` that opens another one.
@@ -117,12 +200,9 @@ fn after<'a>(words: &'a [Word<'_>], end: usize) -> Vec<&'a str> {
         }
         let word = words[at].lower.as_str();
         let next = words.get(at + 1).map_or("", |word| word.lower.as_str());
-        let goes_on = matches!(
-            next,
-            "can" | "could" | "may" | "should" | "must" | "need" | "needs" | "is" | "are" | "was"
-        ) || matches!(next, "were" | "has" | "have" | "looks" | "will" | "not");
-        let another = super::laterality::is_side_word(word) && !matches!(next, "out" | "alone");
-        if another || matches!(word, "but" | "please" | "pls") || word == "and" && !goes_on {
+        let another = super::is_side_word(word) && !is_in(next, &["out", "alone"]);
+        let opens = word == "and" && !is_in(next, VERBS);
+        if another || opens || is_in(word, &["but", "please", "pls"]) {
             break;
         }
         found.push(word);
@@ -135,19 +215,15 @@ fn excludes(after: &[&str]) -> bool {
     let at = |index: usize| after.get(index).copied().unwrap_or("");
     (0..after.len()).any(|index| {
         let before = |back: usize| index.checked_sub(back).map_or("", |at| after[at]);
-        let is_negative = |word: &str| matches!(word, "not" | "isn" | "aren" | "never" | "wasn");
-        let denied = (1..=3).any(|back| is_negative(before(back)));
+        let denied = (1..=2).any(|back| is_in(before(back), NEGATIONS));
         match after[index] {
-            "skipped" | "omitted" | "ignored" | "excluded" | "disregarded" | "dropped"
-            | "spared" => !denied,
-            "left" => matches!(at(index + 1), "out" | "alone") && !denied,
-            "needed" | "required" | "wanted" | "requested" | "necessary" | "relevant" => {
-                denied && !matches!(at(index + 1), "only")
-            }
+            "skipped" | "omitted" | "ignored" | "excluded" | "disregarded" => !denied,
+            "left" => is_in(at(index + 1), &["out", "alone"]) && !denied,
+            "needed" | "required" | "wanted" | "requested" | "necessary" | "relevant" => denied,
             "unnecessary" | "irrelevant" | "unneeded" => true,
-            "interest" => before(1) == "no" || before(1) == "of" && is_negative(before(2)),
+            "interest" => before(1) == "no" || before(1) == "of" && is_in(before(2), NEGATIONS),
             "wait" => before(1) == "can",
-            "another" => matches!(before(1), "to") && matches!(at(index + 1), "order" | "request"),
+            "another" => before(1) == "to" && is_in(at(index + 1), &["order", "request"]),
             _ => false,
         }
     })
@@ -158,22 +234,21 @@ fn remarks(after: &[&str]) -> bool {
     let at = |index: usize| after.get(index).copied().unwrap_or("");
     (0..after.len()).any(|index| {
         let recent = |words: &[&str]| {
-            (1..=3).filter_map(|back| index.checked_sub(back)).any(|at| words.contains(&after[at]))
+            (1..=3).filter_map(|back| index.checked_sub(back)).any(|at| is_in(after[at], words))
         };
         match after[index] {
             "normal" | "unremarkable" | "fine" | "ok" | "okay" | "healthy" | "unaffected"
             | "intact" => {
+                let told = ["is", "are", "was", "were", "looks", "look", "looked", "appears"];
                 !recent(&["not", "isn", "if"])
-                    && (index <= 2
-                        || recent(&["is", "are", "was", "were", "looks", "look", "looked"])
-                        || recent(&["appears", "seems", "remains", "been"]))
+                    && (index <= 2 || recent(&told) || recent(&["seems", "remains", "been"]))
             }
             "done" | "segmented" | "contoured" | "outlined" | "delineated" | "finished"
             | "drawn" | "marked" | "traced" | "completed" => {
                 recent(&["was", "were", "been", "already"]) && !recent(&["not", "be", "to"])
             }
             "resected" | "removed" => recent(&["was", "were", "been"]),
-            "already" => !matches!(at(index + 1), "enlarged" | "visible"),
+            "already" => !is_in(at(index + 1), &["enlarged", "visible"]),
             "follow" => index > 0 && after[index - 1] == "will",
             _ => false,
         }
@@ -182,27 +257,15 @@ fn remarks(after: &[&str]) -> bool {
 
 /// Whether the clause asks for something before the mention: `outline the left kidney, …`.
 fn requested(words: &[Word<'_>], start: usize) -> bool {
-    for word in words[start.saturating_sub(REACH)..start].iter().rev() {
-        if ends_clause(word) || matches!(word.lower.as_str(), "and" | "but") {
-            return false;
-        }
-        let asks = matches!(
-            word.lower.as_str(),
-            "segment" | "outline" | "contour" | "delineate" | "mark" | "mask" | "label" | "draw"
-        ) || matches!(
-            word.lower.as_str(),
-            "trace" | "annotate" | "want" | "wants" | "like" | "give" | "get" | "measure" | "show"
-        );
-        if asks {
-            return true;
-        }
-    }
-    false
+    let before = words[start.saturating_sub(REACH)..start].iter().rev();
+    before
+        .take_while(|word| !ends_clause(word) && !is_in(&word.lower, &["and", "but"]))
+        .any(|word| is_in(&word.lower, REQUESTS))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::words::words;
+    use super::super::words;
     use super::*;
 
     /// How the word `spleen` stands.
@@ -243,6 +306,10 @@ mod tests {
             "the spleen belongs to another order",
             "outline the liver; the spleen is not required",
             "liver - skip the spleen",
+            "exclude the spleen",
+            "It must not run into the spleen",
+            "Do not confuse it with the spleen",
+            "the spleen is really not needed",
         ] {
             assert_eq!(of_spleen(order), Standing::Excluded, "{order:?}");
         }
@@ -292,6 +359,17 @@ mod tests {
             "spleen, normal variant?",
             "is it not right to do the liver? spleen",
             "liver was done last week. now the spleen",
+            "I could not find the spleen, please outline it",
+            "not sure where the spleen is, please segment it",
+            "MR without contrast spleen volumetry",
+            "no contrast spleen",
+            "not contrast enhanced spleen",
+            "to exclude spleen rupture segment it",
+            "exclude fracture of the spleen",
+            "there is no spleen contour yet",
+            "RT planning, spare the spleen",
+            "foot drop spleen",
+            "the spleen is not enlarged volume needed",
         ] {
             assert_eq!(of_spleen(order), Standing::Asked, "{order:?}");
         }

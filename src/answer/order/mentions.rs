@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 
-use crate::answer::exclusion::{Standing, standing};
-use crate::answer::words::Word;
+use super::exclusion::{Standing, standing};
+use super::words::Word;
 
 /// Left, right, or both, at once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Sides {
+pub(in crate::answer) struct Sides {
     pub left: bool,
     pub right: bool,
 }
@@ -27,6 +27,14 @@ impl Sides {
 
     pub fn is_one(self) -> bool {
         self.left != self.right
+    }
+
+    pub fn opposite(self) -> Self {
+        Self { left: self.right, right: self.left }
+    }
+
+    pub fn intersection(self, other: Self) -> Self {
+        Self { left: self.left && other.left, right: self.right && other.right }
     }
 }
 
@@ -79,7 +87,7 @@ pub(super) fn mentions(words: &[Word<'_>], known: &HashSet<String>) -> Vec<Menti
 
 /// A side told by way of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Relative {
+pub(in crate::answer) enum Relative {
     /// `contralateral`, `the other side`.
     Opposite,
     /// `ipsilateral`, `the affected side`: which one is not known from the words alone.
