@@ -1,11 +1,17 @@
 //! Whether the answer covers what the order names.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::Target;
-use super::order::{Order, Standing, is_side_word, words};
+use super::order::{Order, Standing, Word, is_side_word, words};
 use crate::error::Finding;
 use crate::runtime::vocabulary::{Concept, Vocabulary};
+
+/// Words for an exam, which a region stands beside.
+const EXAMS: &[&str] = &[
+    "mri", "mr", "mrt", "ct", "cta", "mra", "cbct", "cect", "t1", "t2", "flair", "mprage", "scan",
+];
 
 /// Longest phrase that is looked for, in words.
 const PHRASE_WORDS_MAX: usize = 12;
@@ -14,8 +20,9 @@ const PHRASE_WORDS_MAX: usize = 12;
 ///
 /// Sides do not count here (the check of sides looks at them): `both hippocampi` is covered by
 /// a left hippocampus. Of overlapping names the longest counts. What the order leaves out, or calls
-/// normal or done, is not asked for; a structure named in passing otherwise ("liver lesion ruled
-/// out") is found as well, so this is a note to the reader and changes no answer.
+/// normal or done, is not asked for, nor is the region of an exam ("MRI brain"); a structure named in
+/// passing otherwise ("pain over the liver") is found as well, so by itself this is a note to the
+/// reader and changes no answer.
 /// Findings name concepts of the vocabulary, never words of the order.
 pub(super) fn unanswered(
     order: &Order<'_>,
@@ -39,7 +46,9 @@ pub(super) fn unanswered(
             continue;
         };
         at += length;
-        let is_asked = order.standing(&(at - length..at)) == Standing::Asked;
+        let place = at - length..at;
+        let is_asked =
+            order.standing(&place) == Standing::Asked && !is_region_of_exam(order, &place);
         if is_asked && !is_covered(&concept.property_type.value) {
             let name = &concept.property_type.meaning;
             let message = format!("the order names {name}, the answer does not segment it");
@@ -50,6 +59,17 @@ pub(super) fn unanswered(
         }
     }
     findings
+}
+
+/// `MRI brain`, `brain MR`, `MR of the brain`.
+fn is_region_of_exam(order: &Order<'_>, place: &Range<usize>) -> bool {
+    let is_exam = |word: &Word<'_>| EXAMS.contains(&word.lower.as_str());
+    let joins = |word: &&Word<'_>| word.gap == " ";
+    let mut before = order.words[..place.start].iter().rev().take_while(joins);
+    let led = before.find(|word| !matches!(word.lower.as_str(), "of" | "the"));
+    let last = &order.words[place.end - 1];
+    let followed = order.words.get(place.end).filter(|_| joins(&last));
+    led.is_some_and(is_exam) || followed.is_some_and(is_exam)
 }
 
 /// Names and synonyms without their sides. Abbreviations of up to three letters mean too much.
@@ -90,6 +110,10 @@ mod tests {
         check("both kidneys", &["left kidney"], 0);
         check("LIVER; right-kidney; liver!", &[], 2);
         check("hello", &[], 0);
+        check("CT liver. left kidney", &["left kidney"], 0);
+        check("liver MRI, left kidney", &["left kidney"], 0);
+        check("CT of the liver. left kidney", &["left kidney"], 0);
+        check("CT: liver and left kidney", &["left kidney"], 1);
         check("liver, not the left kidney", &["liver"], 0);
         check("liver. The left kidney looks normal.", &["liver"], 0);
     }

@@ -67,6 +67,7 @@ mod tests {
             ("not the liver. liver segments only", liver, ""),
             ("I could not find the liver, please outline it", liver, ""),
             ("MR without contrast liver", liver, ""),
+            ("CT kidneys. The liver looks normal to me", liver, ""),
         ] {
             assert_eq!(read(order, answer), expected, "{order:?}, {answer:?}");
         }
