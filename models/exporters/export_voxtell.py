@@ -11,14 +11,16 @@ makes one from a list of prompts, a line each, with the exported text encoder.
 
 image_encoder   image (1, 1, Z, Y, X) -> features_0 … features_5
 prompt_decoder  features_4, text_embedding (1, N, W) -> mask_embedding_0 … mask_embedding_4
-mask_decoder    features_*, mask_embedding_* -> logits (1, N, Z, Y, X)
+mask_decoder    features_*, mask_embedding_* of one prompt -> logits (1, 1, Z, Y, X)
 text_encoder    input_ids, attention_mask (N, T) -> text_embedding (N, W)
 
 The self-attention that VoxTell's transformer carries but never uses is not in the graphs. What no prompt
 can change in VoxTell's decoder is the image encoder's, and so computed once a patch however many prompts
-there are: the first stage, and the half of every other stage's first convolution that looks at the image.
+there are: the first stage, and the half of every other stage's first convolution that looks at the image. The mask
+decoder takes prompts one by one: each makes convolution weights of its own.
 """
 import argparse
+import copy
 import json
 import shutil
 import sys
@@ -32,9 +34,11 @@ from torch.nn import functional as F
 
 import bundle
 import qwen3_graphs
+import winograd
 from checkpoint import Checkpoint
 from compare import compare, report, session
 from onnx_writer import EMBED_MAX, PRECISIONS, checked_half
+from polyphase import Grow
 from qwen3_reference import text_embedding
 from tracing import trace
 
@@ -83,34 +87,46 @@ def decoder_configs(features, patch, strides):
 
 
 class ImageEncoder(nn.Module):
-    """The encoder, and all of the decoder that no prompt can change: its first stage, and what the image adds to the
-    first convolution of every other stage. Those sums are as large as the features they replace."""
+    """The encoder, and all of the decoder that no prompt can change: its first stage, and what the image and the biases
+    add to the first convolution of every other stage. Those sums are as large as the features they replace, and lie by
+    phases (polyphase.py)."""
 
     def __init__(self, network):
         super().__init__()
-        self.encoder, self.decoder = network.encoder, network.decoder
+        # Its own, so that winograd.py may change it.
+        self.encoder, decoder = copy.deepcopy(network.encoder), copy.deepcopy(network.decoder)
+        self.grow, self.skips = stages_grow(network), nn.ModuleList()
+        self.first_step, self.first = decoder.transpconvs[0], decoder.stages[0]
+        self.register_buffer("weights", self.grow[0].weights()[:, :self.first.output_channels].contiguous())
+        for index, grow in enumerate(self.grow):
+            self.skips.append(of_skip(decoder.stages[index + 1].convs[0].conv, self.encoder.output_channels[-(index + 3)]))
+            self.register_buffer(f"bias_{index}", grow.bias_weights())
 
     def forward(self, image):
-        skips, stages = self.encoder(image), self.decoder.stages
-        x = self.decoder.transpconvs[0](skips[-1])
-        x = stages[0](torch.cat((x, skips[-2]), 1))
+        skips = self.encoder(image)
+        x = self.first(torch.cat((self.first_step(skips[-1]), skips[-2]), 1))
         features = list(skips)
         features[-1] = x
-        for index in range(1, len(stages)):
-            place = -(index + 2)
-            features[place] = convolve_first(stages[index], skips[place], skip=True)
-        transposed = self.decoder.transpconvs[1]
-        x = F.conv_transpose3d(x, transposed.weight[:x.shape[1]], transposed.bias, transposed.stride)
-        features[-3] = features[-3] + convolve_first(stages[1], x, skip=False)
+        for index, (grow, conv) in enumerate(zip(self.grow, self.skips)):
+            place = -(index + 3)
+            skip = skips[place]
+            biases = F.conv3d(torch.ones_like(skip[:, :1]), getattr(self, f"bias_{index}"), padding=grow.padding)
+            features[place] = grow.by_phases(conv(skip) + biases)
+        features[-3] = features[-3] + self.grow[0](x, self.weights)
         return tuple(features)
 
 
-def convolve_first(stage, x, skip):
-    """A stage's first convolution of only the skip's channels (with the bias) or only the others."""
-    conv = stage.convs[0].conv
-    split = conv.weight.shape[1] - x.shape[1]
-    weight, bias = (conv.weight[:, split:], conv.bias) if skip else (conv.weight[:, :x.shape[1]], None)
-    return F.conv3d(x, weight, bias, conv.stride, conv.padding)
+def of_skip(conv, channels):
+    """A stage's first convolution of its skip, which comes after the voxels from below, only."""
+    alone = nn.Conv3d(channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=conv.bias is not None)
+    alone.weight, alone.bias = nn.Parameter(conv.weight[:, -channels:].detach().clone()), conv.bias
+    return alone
+
+
+def stages_grow(network):
+    """How each stage of the decoder but its first makes coarse voxels fine."""
+    decoder = network.decoder
+    return [Grow(decoder.transpconvs[i], decoder.stages[i].convs[0].conv) for i in range(1, len(decoder.stages))]
 
 
 class PromptDecoder(nn.Module):
@@ -130,80 +146,92 @@ class PromptDecoder(nn.Module):
 
 
 class MaskDecoder(nn.Module):
-    """What of VoxTell's decoder a prompt can change, with the prompts along the batch."""
+    """What of VoxTell's decoder a prompt can change, for one prompt.
+
+    A stage reads the voxels below it, x, and their products with the prompt's heads, H x. Both enter one convolution
+    (polyphase.py) whose input channels are then W_x x + W_h H x = (W_x + W_h H) x: the prompt makes its own weights,
+    and the convolution reads x alone.
+    """
 
     def __init__(self, network):
         super().__init__()
-        self.decoder, self.heads = network.decoder, network.num_heads
+        self.stages, self.heads = network.decoder.stages, network.num_heads
+        self.grow = stages_grow(network)
+        for index, grow in enumerate(self.grow):
+            weights, channels = grow.weights(), self.stages[index].output_channels
+            self.register_buffer(f"image_{index}", weights[:, :channels].contiguous())
+            self.register_buffer(f"heads_{index}", weights[:, channels:].contiguous())
 
     def forward(self, *tensors):
-        stages = self.decoder.stages
-        features, embeddings = tensors[:len(stages) + 1], [e.transpose(0, 1) for e in tensors[len(stages) + 1:]]
+        features, embeddings = tensors[:len(self.stages) + 1], [e[0] for e in tensors[len(self.stages) + 1:]]
         x = features[-1]
-        own = multiply(embeddings[-1].reshape(-1, self.heads, x.shape[1]), x)
-        transposed = self.decoder.transpconvs[1]
-        below = F.conv_transpose3d(own, transposed.weight[x.shape[1]:], None, transposed.stride)
-        for index in range(1, len(stages)):
-            stage = stages[index]
-            x = convolve_first(stage, below, skip=False) + features[-(index + 2)]
+        # The image encoder has added what x itself gives here.
+        own = torch.matmul(embeddings[-1].reshape(self.heads, -1), x.flatten(2)).reshape(1, self.heads, *x.shape[2:])
+        fine = self.grow[0](own, self.heads_0)
+        for index in range(1, len(self.stages)):
+            stage, grow = self.stages[index], self.grow[index - 1]
+            fine = fine + features[-(index + 2)]
             for module in list(stage.convs[0].all_modules)[1:]:
-                x = module(x)
-            x = stage.convs[1:](x) if len(stage.convs) > 1 else x
-            # One row of heads per prompt, lowest resolution first.
-            heads = embeddings[-(index + 1)]
-            if index == len(stages) - 1:
-                return multiply(heads, x).transpose(0, 1)
-            x = torch.cat((x, multiply(heads.reshape(-1, self.heads, x.shape[1]), x)), 1)
-            below = self.decoder.transpconvs[index + 1](x)
+                fine = module(fine)
+            is_last, heads = index == len(self.stages) - 1, embeddings[-(index + 1)]
+            if len(stage.convs) == 1 and is_last:
+                return grow.in_space(torch.matmul(heads, fine.flatten(2)).reshape(1, 1, *fine.shape[2:]))
+            x = stage.convs[1:](grow.in_space(fine))
+            if is_last:
+                return torch.matmul(heads, x.flatten(2)).reshape(1, 1, *x.shape[2:])
+            own = torch.matmul(heads.reshape(self.heads, -1).transpose(0, 1), getattr(self, f"heads_{index}").flatten(2))
+            image = getattr(self, f"image_{index}")
+            fine = self.grow[index](x, image + own.reshape(image.shape))
 
 
-def multiply(heads, x):
-    """heads (N, K, C) with x (1 or N, C, Z, Y, X) to (N, K, Z, Y, X)."""
-    return torch.matmul(heads, x.flatten(2)).reshape(heads.shape[0], heads.shape[1], *x.shape[2:])
-
-
-def export_image_graphs(network, patch, precision, out):
+def export_image_graphs(network, patch, precision, channels, out):
     # Tracing runs the network; the graphs are convolutions, so the smallest sensible size will do.
     small = [max(32, min(64, n)) for n in patch]
     features_count = len(network.encoder.output_channels)
     features = [f"features_{i}" for i in range(features_count)]
     embeddings = [f"mask_embedding_{i}" for i in range(len(network.project_to_decoder_channels))]
     width = network.text_embedding_dim
-    shapes = {"image": [1, 1, *patch], "logits": [1, "prompts", *patch], "text_embedding": [1, "prompts", width]}
+    shapes = {"image": [1, 1, *patch], "logits": [1, 1, *patch], "text_embedding": [1, "prompts", width]}
     for i, (name, config) in enumerate(zip(features, network.DECODER_CONFIGS.values())):
         h, w, d = config["shape"]
         shapes[name] = [1, config["channels"], d, h, w]
     text = torch.randn(1, 2, width)
     # The last features are those of the decoder's first stage, which lies where the last but one do.
     shapes[features[-1]] = shapes[features[-2]]
+    for name, grow in zip(features[-3::-1], stages_grow(network)):
+        shapes[name][2:] = grow.shape_by_phases(shapes[name][2:])
     with torch.no_grad():
-        seen = ImageEncoder(network)(torch.randn(1, 1, *small))
+        image_encoder, example = ImageEncoder(network).eval(), torch.randn(1, 1, *small)
+        if precision != "fp16":
+            winograd.replace(image_encoder, example, patch[0] / small[0], channels)
+        seen = image_encoder(example)
         memory = torch.randn(shapes["features_4"])
         found = PromptDecoder(network)(memory, text)
     shapes |= {name: [1, "prompts", e.shape[2]] for name, e in zip(embeddings, found)}
     free = {name: {axis: f"{name}_{axis}" for axis in range(2, 5)} for name in ["image", "logits", *features]}
-    free["logits"][1] = "prompts"
     prompts = {name: {1: "prompts"} for name in ["text_embedding", *embeddings]}
-    trace(ImageEncoder(network), (torch.randn(1, 1, *small),), out / "image_encoder.onnx", ["image"], features,
+    trace(image_encoder, (example,), out / "image_encoder.onnx", ["image"], features,
           {name: free[name] for name in ["image", *features]}, precision, shapes, ["image"])
     # The positions of the image's features are a constant of the network: this one is traced at full size.
     trace(PromptDecoder(network), (memory, text), out / "prompt_decoder.onnx", ["features_4", "text_embedding"], embeddings,
           prompts, precision, shapes, ["text_embedding"])
-    named = {name: prompts.get(name) or free[name] for name in [*features, *embeddings, "logits"]}
-    trace(MaskDecoder(network), (*seen, *found), out / "mask_decoder.onnx", features + embeddings, ["logits"], named,
-          precision, shapes, ["logits"])
+    shapes |= {name: [1, 1, e.shape[2]] for name, e in zip(embeddings, found)}
+    trace(MaskDecoder(network), (*seen, *(e[:, :1] for e in found)), out / "mask_decoder.onnx", features + embeddings,
+          ["logits"], {name: free[name] for name in [*features, "logits"]}, precision, shapes, ["logits"])
 
 
 def run_graphs(out):
     """A function (image, text_embedding) to logits, wiring the graphs by tensor name."""
-    loaded = [session(out / f"{n}.onnx", frugal=True) for n in ("image_encoder", "prompt_decoder", "mask_decoder")]
+    *first, last = [session(out / f"{n}.onnx", frugal=True) for n in ("image_encoder", "prompt_decoder", "mask_decoder")]
 
     def run(image, text):
         tensors = {"image": image, "text_embedding": text}
-        for graph in loaded:
+        for graph in first:
             feed = {i.name: tensors[i.name] for i in graph.get_inputs()}
             tensors.update(zip((o.name for o in graph.get_outputs()), graph.run(None, feed)))
-        return tensors["logits"]
+        asked = [{i.name: tensors[i.name][:, n:n + 1] if i.name.startswith("mask_embedding") else tensors[i.name]
+                  for i in last.get_inputs()} for n in range(text.shape[1])]
+        return np.concatenate([last.run(None, feed)[0] for feed in asked], 1)
     return run
 
 
@@ -300,7 +328,7 @@ def export(arguments):
     network, patch = load_model(folder)
     root = bundle.prepare(arguments.out, ["backbone"])
     out, checks, said, checkpoint = root / "backbone", [], "", None
-    export_image_graphs(network, patch, precision, out)
+    export_image_graphs(network, patch, precision, arguments.winograd_channels, out)
     if arguments.text_encoder:
         checkpoint, width = export_text_encoder(arguments.text_encoder, text_precision, out, arguments.external_data)
         if width != network.text_embedding_dim:
@@ -346,6 +374,8 @@ def parser():
     p.add_argument("--precision", choices=sorted(LIMITS), default="fp16-stored")
     p.add_argument("--sums", choices=("fp32", "fp16"), default="fp32", help="fp16 adds up patches as VoxTell's own host does")
     p.add_argument("--text-precision", choices=sorted(PRECISIONS), default="fp16-stored")
+    p.add_argument("--winograd-channels", nargs=2, type=int, default=winograd.CHANNELS, metavar=("MIN", "MAX"),
+                   help="convolutions of the image encoder that save multiplications; 0 0 for none, as with fp16")
     p.add_argument("--external-data", action="store_true", help="the text encoder's weights beside its graph in any case")
     p.add_argument("--skip-check", action="store_true")
     return p

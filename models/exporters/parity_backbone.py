@@ -141,7 +141,7 @@ def main():
         shutil.rmtree(out)
     export_voxtell.export(export_voxtell.parser().parse_args(
         ["--model", str(work / "model"), "--text-encoder", str(work / "embedding"), "--out", str(out), "--licence", "Apache-2.0",
-         "--precision", "fp32", "--text-precision", "fp16-stored"]))
+         "--precision", "fp32", "--text-precision", "fp16-stored", "--winograd-channels", "1", "128"]))
     (out / "CARD.md").unlink()
     made = predictor(network, PATCH, work / "embedding")
     packed, described, first = [], [], 0

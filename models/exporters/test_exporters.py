@@ -27,9 +27,11 @@ import export_qwen3_vl
 import export_sam3
 import export_volume_text_example
 import tiny_checkpoints
+import winograd
 from checkpoint import Adapter, Checkpoint
 from compare import compare, session
 from onnx_writer import PRECISIONS, dequantise_int4, quantise_int4
+from polyphase import Grow
 from qwen3_reference import Reference, text_embedding
 
 ROOT = Path(tempfile.mkdtemp(prefix="exporters-"))
@@ -211,6 +213,51 @@ class Sam3(unittest.TestCase):
         listed_files_are_there(self, out)
 
 
+class Polyphase(unittest.TestCase):
+    def test_one_convolution_gives_what_the_two_give(self):
+        for stride, kernel, bias in (((2, 2, 2), (3, 3, 3), True), ((1, 2, 2), (1, 3, 3), True), ((2, 1, 3), (5, 3, 1), False),
+                                     ((3, 3, 3), (3, 5, 7), True)):
+            with self.subTest(stride=stride, kernel=kernel):
+                transposed = torch.nn.ConvTranspose3d(5, 4, stride, stride, bias=bias)
+                # Its other inputs are what a decoder adds to the fine voxels, from the same place of the image.
+                conv = torch.nn.Conv3d(4 + 3, 6, kernel, padding=[n // 2 for n in kernel], bias=False)
+                grow = Grow(transposed, conv)
+                with torch.no_grad():
+                    x = torch.randn(1, 5, 3, 4, 5)
+                    fine = transposed(x)
+                    expected = conv(torch.cat((fine, torch.zeros(1, 3, *fine.shape[2:])), 1))
+                    biases = torch.nn.functional.conv3d(torch.ones_like(expected[:, :1]), grow.bias_weights(), padding=conv.padding)
+                    by_phases = grow(x, grow.weights())
+                    self.assertEqual(list(by_phases.shape[2:]), grow.shape_by_phases(list(fine.shape[2:])))
+                    self.assertLess(float((grow.in_space(by_phases) + biases - expected).abs().max()), 1e-5)
+                    self.assertTrue(torch.equal(grow.by_phases(grow.in_space(by_phases)), by_phases))
+
+    def test_other_steps_are_refused(self):
+        with self.assertRaisesRegex(SystemExit, "can not be made one convolution"):
+            Grow(torch.nn.ConvTranspose3d(5, 4, 3, 2), torch.nn.Conv3d(4, 6, 3, padding=1))
+
+
+class Winograd(unittest.TestCase):
+    def test_it_gives_what_the_convolution_gives(self):
+        for shape, bias in (((32, 5, 7), True), ((8, 6, 9), False), ((48, 3, 4), True)):
+            with self.subTest(shape=shape):
+                conv = torch.nn.Conv3d(6, 10, 3, padding=1, bias=bias)
+                x = torch.randn(1, 6, *shape)
+                net = torch.nn.Sequential(torch.nn.Sequential(torch.nn.ReLU(), conv))
+                with torch.no_grad():
+                    expected = net(x)
+                    winograd.replace(net, x, 2, channels=(1, 128))
+                    self.assertIsInstance(net[0][1], winograd.Winograd)
+                    self.assertLess(compare("sums", net(x), expected, 2e-5).relative, 2e-5)
+
+    def test_others_stay_as_they_are(self):
+        x = torch.randn(1, 6, 12, 6, 6)
+        for conv in (torch.nn.Conv3d(6, 6, 3, padding=1), torch.nn.Conv3d(6, 6, 3, stride=2, padding=1), torch.nn.Conv3d(6, 6, 1)):
+            net = torch.nn.Sequential(conv)
+            winograd.replace(net, x, 2, channels=(1, 128))
+            self.assertIs(net[0], conv)
+
+
 @unittest.skipUnless(HAS_VOXTELL, "SKIPPED: the package voxtell is not installed")
 class VoxTell(unittest.TestCase):
     @classmethod
@@ -228,7 +275,7 @@ class VoxTell(unittest.TestCase):
         for precision, text in (("fp32", "fp32"), ("fp16", "fp16"), ("fp16-stored", "int4"), ("fp16-stored", "int4-fp16")):
             with self.subTest(precision=precision, text=text):
                 self.export(f"voxtell-{precision}-{text}", "--text-encoder", ROOT / "embedding", "--precision", precision,
-                            "--text-precision", text)
+                            "--text-precision", text, "--winograd-channels", 1, 128)
 
     def test_the_dead_self_attention_is_left_out(self):
         import onnx

@@ -85,10 +85,10 @@ impl Job<'_, '_> {
             self.ask.cancel.check()?;
             let features = self.network.encode(voxels, self.ask.cancel)?;
             for prompts in runs(self.ask.words.count(), self.prompts_per_run) {
-                let first_prompt = prompts.start;
-                let logits = self.network.decode(&features, &self.ask, prompts)?;
-                let logits = PatchLogits { corner, first_prompt, logits };
-                sender.send(logits).map_err(|_| SegmentError::ThreadEnded)?;
+                self.network.decode(&features, &self.ask, prompts, |first_prompt, logits| {
+                    let logits = PatchLogits { corner, first_prompt, logits };
+                    sender.send(logits).map_err(|_| SegmentError::ThreadEnded)
+                })?;
             }
             done += 1;
             (self.tell)(done);

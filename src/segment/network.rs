@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use ndarray::{Array3, ArrayD, Axis};
+use ndarray::{Array3, ArrayD, Axis, Slice};
 
 use super::SegmentError;
 use super::words::{Words, push_modality};
@@ -69,16 +69,17 @@ impl Network {
     }
 
     /// How many prompts one run of the decoders may take without its working memory passing
-    /// `bytes`; one when a graph takes no more.
+    /// `bytes`; one when a graph takes no more. A mask decoder that takes one prompt is asked
+    /// once for each, so only the masks' embeddings grow then.
     pub fn prompts_per_run(&self, bytes: u64) -> usize {
-        let is_fixed = |port: Option<&Port>, axis: usize| {
-            port.is_some_and(|port| port.dims.get(axis).is_some_and(Option::is_some))
-        };
-        let (fixed, finest) = match self {
-            Self::Voxtell { image, prompt, mask } => (
-                is_fixed(prompt.input("text_embedding"), 1) || is_fixed(mask.output("logits"), 1),
-                image.outputs().iter().map(bytes_of).max().unwrap_or(0),
-            ),
+        let (is_single, per_prompt) = match self {
+            Self::Voxtell { image, prompt, mask } => {
+                let embeddings: u64 = prompt.outputs().iter().map(bytes_of).sum();
+                let finest = image.outputs().iter().map(bytes_of).max().unwrap_or(0);
+                let is_mask_single = is_fixed(mask.output("logits"), 1);
+                let per_prompt = if is_mask_single { embeddings } else { finest };
+                (is_fixed(prompt.input("text_embedding"), 1), per_prompt)
+            }
             Self::VolumeText { segmenter, .. } => (
                 is_fixed(segmenter.input("text_embedding"), 1)
                     || is_fixed(segmenter.input("input_ids"), 0)
@@ -86,8 +87,8 @@ impl Network {
                 segmenter.input("image").map_or(0, bytes_of),
             ),
         };
-        let per_prompt = finest.saturating_mul(FEATURE_COPIES).max(1);
-        if fixed { 1 } else { usize::try_from(bytes / per_prompt).unwrap_or(usize::MAX).max(1) }
+        let per_prompt = per_prompt.saturating_mul(FEATURE_COPIES).max(1);
+        if is_single { 1 } else { usize::try_from(bytes / per_prompt).unwrap_or(usize::MAX).max(1) }
     }
 
     /// What the decoders need of a patch `[z, y, x]`, kept where ONNX Runtime put it.
@@ -112,34 +113,77 @@ impl Network {
         }
     }
 
-    /// Logits `[1, prompt, z, y, x]` of some prompts.
+    /// Gives `take` the logits `[1, prompt, z, y, x]` of some prompts with the number of the first:
+    /// of all at once, or one by one where the mask decoder takes one.
     ///
     /// # Errors
-    /// When stopped, a graph fails, or the logits have another shape.
+    /// When stopped, a graph fails, the logits have another shape, or `take` fails.
     pub fn decode(
         &self,
         features: &Features,
         ask: &Ask<'_>,
         prompts: Range<usize>,
-    ) -> Result<ArrayD<f32>, SegmentError> {
-        let count = prompts.len();
+        mut take: impl FnMut(usize, ArrayD<f32>) -> Result<(), SegmentError>,
+    ) -> Result<(), SegmentError> {
+        let (first, count) = (prompts.start, prompts.len());
         let words = ask.words.some(prompts);
         let cancel = ask.cancel;
         match self {
             Self::Voxtell { prompt, mask, .. } => {
                 let mut inputs = wire(prompt, &[features]);
                 words.into_inputs(&mut inputs);
-                let mask_embeddings = keep_all(prompt, inputs, cancel)?;
-                logits(mask, wire(mask, &[&mask_embeddings, features]), count, cancel)
+                if count == 1 || !is_fixed(mask.output("logits"), 1) {
+                    let mask_embeddings = keep_all(prompt, inputs, cancel)?;
+                    let inputs = wire(mask, &[&mask_embeddings, features]);
+                    return take(first, logits(mask, inputs, count, cancel)?);
+                }
+                let mask_embeddings = prompt.run(inputs, cancel)?.take_all("");
+                for index in 0..count {
+                    let one = of_prompt(prompt, &mask_embeddings, index, count)?;
+                    let inputs = wire(mask, &[&one, features]);
+                    take(first + index, logits(mask, inputs, 1, cancel)?)?;
+                }
+                Ok(())
             }
             Self::VolumeText { segmenter, .. } => {
                 let mut inputs = wire(segmenter, &[features]);
                 words.into_inputs(&mut inputs);
                 push_modality(segmenter, ask.modality_id, &mut inputs);
-                logits(segmenter, inputs, count, cancel)
+                take(first, logits(segmenter, inputs, count, cancel)?)
             }
         }
     }
+}
+
+/// The row of one prompt of `count`, along axis 1, of what the prompt decoder gave to the host.
+///
+/// # Errors
+/// When a tensor has another number of rows.
+fn of_prompt(
+    graph: &Graph,
+    mask_embeddings: &Features,
+    index: usize,
+    count: usize,
+) -> Result<Features, SegmentError> {
+    let row = |(name, tensor): &(String, Tensor)| match tensor {
+        Tensor::F32(all) if all.ndim() > 1 && all.len_of(Axis(1)) == count => {
+            let row = all.slice_axis(Axis(1), Slice::from(index..index + 1));
+            Ok((name.clone(), Tensor::F32(row.to_owned())))
+        }
+        _ => {
+            let (graph, found) = (graph.name().to_owned(), tensor.shape());
+            let mut expected = found.clone();
+            expected.resize(found.len().max(2), 1);
+            expected[1] = count;
+            Err(SegmentError::OutputShape { graph, output: "mask_embedding", found, expected })
+        }
+    };
+    mask_embeddings.iter().map(row).collect()
+}
+
+/// Whether the graph itself says how long an axis is.
+fn is_fixed(port: Option<&Port>, axis: usize) -> bool {
+    port.is_some_and(|port| port.dims.get(axis).is_some_and(Option::is_some))
 }
 
 /// Runs the last graph; its logits were held against the manifest but for the number of prompts.
