@@ -130,6 +130,13 @@ fn finds_phrases_by_name_then_synonym_and_never_guesses() {
 }
 
 #[test]
+fn verifies_a_mask_decoder_that_takes_one_prompt() {
+    let report = verify(Path::new("tests/data/parity/voxtell"), &runtime());
+    assert!(report.passed(), "{:?}", report.checks);
+    assert!(report.checks.iter().any(|check| check.name.ends_with("mask_decoder.onnx")));
+}
+
+#[test]
 fn verifies_a_good_bundle_and_names_what_is_wrong_with_others() {
     let good = verify(fixture(), &runtime());
     assert!(good.passed(), "{:?}", good.checks);
