@@ -34,6 +34,7 @@ mod error;
 mod evidence;
 mod exchange;
 mod gain;
+mod glossary;
 mod journal;
 mod metrics;
 mod opening;
@@ -59,6 +60,7 @@ pub use evidence::{
 };
 pub use exchange::{Imported, export_jsonl, import_jsonl};
 pub use gain::{Counts, Gain};
+pub use glossary::glossary;
 pub use metrics::{BankMetrics, TagMetrics};
 pub use retrieve::{
     Offer, PhraseEncoder, RetrievalQuery, RetrievalSettings, SkillSet, Why, offers_in,

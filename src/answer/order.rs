@@ -41,6 +41,27 @@ pub(super) struct Named {
     pub beside: bool,
 }
 
+/// Longest run of words that is looked at as one thing.
+const RUN_WORDS_MAX: usize = 4;
+
+/// The words that stand for nothing that is left out or only remarked on, whatever they mean.
+pub(super) fn asked_for(order: &str) -> String {
+    let words = words(order);
+    let mut is_asked = vec![true; words.len()];
+    for start in (0..words.len()).filter(|&start| exclusion::may_name(&words[start])) {
+        for end in start + 1..=words.len().min(start + RUN_WORDS_MAX) {
+            if end - start > 1 && exclusion::ends_clause(&words[end - 2]) {
+                break;
+            }
+            if exclusion::standing(&words, start, end) != Standing::Asked {
+                is_asked[start..end].fill(false);
+            }
+        }
+    }
+    let asked = words.iter().zip(is_asked).filter(|(_, is_asked)| *is_asked);
+    asked.map(|(word, _)| word.text).collect::<Vec<_>>().join(" ")
+}
+
 /// Whether a word (lower case) names one side.
 pub(super) fn is_side_word(word: &str) -> bool {
     matches!(word, "l" | "r" | "lt" | "rt") || mentions::plain_side(word).is_some()
@@ -297,4 +318,28 @@ fn known_words(vocabulary: &Vocabulary) -> HashSet<String> {
         words.extend(normalise(name).split(' ').filter(|w| w.len() > 2).map(str::to_owned));
     }
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::asked_for;
+
+    #[test]
+    fn what_is_asked_for_stays_and_the_rest_goes() {
+        for (order, kept, gone) in [
+            ("Gullet please. The spinal cord was done last week.", "gullet", "cord"),
+            ("outline the blob, not the left wuggle", "blob", "wuggle"),
+            ("Really just the voice box. Do not include the brainstem.", "voice box", "brainstem"),
+            ("Skip the glim; draw the borf", "borf", "glim"),
+            ("don't forget the spleen", "spleen", "liver"),
+            ("The left parotid gland looks normal to us, so mask the gullet", "gullet", "parotid"),
+            ("no contrast. liver and spleen", "liver and spleen", "kidney"),
+        ] {
+            let asked = asked_for(order).to_lowercase();
+            assert!(asked.contains(kept), "{order}: {asked}");
+            assert!(!asked.contains(gone), "{order}: {asked}");
+        }
+        assert_eq!(asked_for("L. K. (3D), please!"), "L K 3D please");
+        assert_eq!(asked_for(""), "");
+    }
 }

@@ -9,14 +9,16 @@ use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
+use super::words::normalised;
 use super::{Skill, SkillId};
+use crate::answer::asked_for;
 use crate::reason::OfferedSkill;
 use index::Index;
 
 /// What a live order has.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RetrievalQuery {
-    /// Its free text; never kept.
+    /// Its free text; never kept. Words for what it leaves out call for no skill.
     pub text: String,
     /// Modality code; empty when unknown.
     pub modality: String,
@@ -58,6 +60,12 @@ impl Offer {
     /// The skill as the prompt shows it, for the words that called for it.
     pub fn for_prompt(&self) -> OfferedSkill {
         self.skill.offered_for(&self.why.phrase)
+    }
+
+    /// Whether the order has the target's own name, letter by letter: then the skill tells the
+    /// reasoner what it reads anyway, and draws it away from `brain tumour` to `brain`.
+    fn says_nothing(&self) -> bool {
+        self.why.lexical >= 1.0 && normalised(&self.why.phrase) == normalised(&self.skill.target)
     }
 }
 
@@ -157,9 +165,10 @@ impl SkillSet {
         let fits = |skill: &Skill| {
             !left_out.contains(&skill.id) && rank::modality_fits(skill, &query.modality)
         };
-        let mut found = self.index().candidates(&query.text);
+        let mut found = self.index().candidates(&asked_for(&query.text));
         found.retain(|candidate| fits(&self.0.skills[candidate.skill as usize]));
-        let offers = rank::score(&self.0.skills, found, query, encoder);
+        let mut offers = rank::score(&self.0.skills, found, query, encoder);
+        offers.retain(|offer| !offer.says_nothing());
         rank::choose(offers, settings)
     }
 }

@@ -1,4 +1,4 @@
-//! `seer bank list|show|rounds|activate|export|import|rebuild`: the bank of the storage folder,
+//! `seer bank list|show|rounds|activate|export|import|glossary|rebuild`: the bank of the storage folder,
 //! while no server uses it.
 
 use std::fs::File;
@@ -9,9 +9,10 @@ use anyhow::Context;
 use clap::Subcommand;
 
 use super::Ended;
-use crate::bank::{self, Gain, RoundDraft, SkillId};
+use crate::bank::{self, Gain, RoundDraft, Skill, SkillId};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::runtime::Bundle;
 
 /// Who acts, in the audit log.
 const ACTOR: &str = "command line";
@@ -54,6 +55,14 @@ pub(super) enum Bank {
         #[arg(long)]
         activate: bool,
     },
+    /// Publishes what the backbone's vocabulary calls its structures as skills of a new round, so
+    /// that misspelled and rare names are explained to the reasoner; structures with a side are
+    /// left out.
+    Glossary {
+        /// Makes the new round the active one.
+        #[arg(long)]
+        activate: bool,
+    },
     /// Builds the database again from the journal and the files of rounds.
     Rebuild,
 }
@@ -77,6 +86,12 @@ impl Bank {
             }
             Self::Export { round, out } => export(&open()?, round, out),
             Self::Import { file, activate } => import(&open()?, &file, activate),
+            Self::Glossary { activate } => {
+                let bundle = Bundle::open(&config.models.folder.join(&config.models.backbone))?;
+                let skills = bank::glossary(bundle.vocabulary())?;
+                let note = format!("glossary of {}", bundle.manifest().name);
+                publish(&open()?, skills, &note, activate)
+            }
             Self::Rebuild => {
                 let bank = bank::Bank::rebuild(&folder, settings, Clock::system())?;
                 println!("rebuilt {} rounds", bank.rounds()?.len());
@@ -167,9 +182,20 @@ fn import(bank: &bank::Bank, file: &PathBuf, activate: bool) -> anyhow::Result<(
     for (line, reason) in &imported.refused {
         println!("line {line} refused: {reason}");
     }
+    let note = format!("import of {} skills", imported.skills.len());
+    publish(bank, imported.skills, &note, activate)
+}
+
+/// Publishes the active round with the skills that it does not have yet.
+fn publish(
+    bank: &bank::Bank,
+    skills: Vec<Skill>,
+    note: &str,
+    activate: bool,
+) -> anyhow::Result<()> {
     let active = bank.active();
     let fresh: Vec<_> =
-        imported.skills.into_iter().filter(|skill| active.skill(&skill.id).is_none()).collect();
+        skills.into_iter().filter(|skill| active.skill(&skill.id).is_none()).collect();
     if fresh.is_empty() {
         println!("no skill is new");
         return Ok(());
@@ -180,7 +206,7 @@ fn import(bank: &bank::Bank, file: &PathBuf, activate: bool) -> anyhow::Result<(
         parent: active.number(),
         author: ACTOR.to_owned(),
         report_id: None,
-        note: format!("import of {added} skills"),
+        note: note.to_owned(),
         skills: known.chain(fresh).collect(),
     })?;
     println!("published round {} with {added} new skills", round.number());

@@ -44,3 +44,17 @@ fn skills_are_imported_listed_exported_and_rolled_back() {
     let (status, text) = seer_bank(storage.path(), &["activate", "9"]);
     assert!(status == 1 && text.contains("round 9 does not exist"), "{text}");
 }
+
+#[test]
+fn the_vocabulary_becomes_a_round_of_skills_once() {
+    let storage = tempfile::tempdir().unwrap();
+    let (status, text) = seer_bank(storage.path(), &["glossary", "--activate"]);
+    assert!(status == 0 && text.contains("round 1 is active"), "{text}");
+    let (_, text) = seer_bank(storage.path(), &["list"]);
+    assert!(text.contains("PROMPT_NORMALIZE  mandible -> mandible"), "{text}");
+    assert!(!text.contains("kidney"), "{text}");
+    let (_, text) = seer_bank(storage.path(), &["rounds"]);
+    assert!(text.contains("glossary of seer-mini"), "{text}");
+    let (_, text) = seer_bank(storage.path(), &["glossary"]);
+    assert!(text.contains("no skill is new"), "{text}");
+}

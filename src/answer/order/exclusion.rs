@@ -116,6 +116,11 @@ const REQUESTS: &[&str] = &[
     "show",
 ];
 
+/// Whether the name of something may begin with the word.
+pub(super) fn may_name(word: &Word<'_>) -> bool {
+    !is_in(&word.lower, LIGHT) && !is_in(&word.lower, OMITTING)
+}
+
 /// How `words[start..end]` stands.
 pub(in crate::answer) fn standing(words: &[Word<'_>], start: usize, end: usize) -> Standing {
     let after = after(words, end);
@@ -133,7 +138,7 @@ fn is_in(word: &str, list: &[&str]) -> bool {
 }
 
 /// Whether a clause ends behind the word.
-fn ends_clause(word: &Word<'_>) -> bool {
+pub(super) fn ends_clause(word: &Word<'_>) -> bool {
     let stops = word.gap.contains([',', ';', ':', '!', '?', '\n', '(', ')', '–', '—'])
         || word.gap.contains(" - ");
     // `R. kidney` is no end of a sentence.
