@@ -45,8 +45,8 @@ mod tests {
 
     #[test]
     fn names_and_slips_call_for_structures_without_a_side() {
-        let bundle = Bundle::open(Path::new("models/seer-mini")).unwrap();
-        let skills = glossary(bundle.vocabulary()).unwrap();
+        let bundle = Bundle::open(Path::new("models/seer-mini")).expect("it is embedded");
+        let skills = glossary(bundle.vocabulary()).expect("names are skills");
         assert!(skills.iter().all(|s| !s.target.contains("left") && !s.target.contains("right")));
         let offered = |text: &str, modality: &str| {
             let query = RetrievalQuery {

@@ -12,8 +12,7 @@ PRODUCT = ("a segmentation", "a mask", "a binary mask", "a voxel mask", "a label
 SCOPE = ("", "", "", " in this scan", " on all slices", " on every slice", " in 3D", " in all planes", " from these images", " on this study", " for the whole volume", " slice by slice",
          " in the attached series", " on the present exam", " over its entire length")
 FACT = ("The {t} is to be {d}{s}.", "The {t} should be {d}{s}.", "The {t} must be {d}{s}", "{t}: to be {d}{s}", "The {t} needs to be {d}{s}.", "We want the {t} {d}{s}.",
-        "Have the {t} {d}{s}.", "Requested: {t}, {d}{s}.", "Let the {t} be {d}{s}.", "The object to be {d} is the {t}.", "What is to be {d}: {t}.", "Only the {t} is to be {d}{s}.",
-        "The {t} is to be {d} and measured.", "{t}: to be {d}, with its volume.", "The {t} needs to be {d}, and we want the volume too.")
+        "Have the {t} {d}{s}.", "Requested: {t}, {d}{s}.", "Let the {t} be {d}{s}.", "The object to be {d} is the {t}.", "What is to be {d}: {t}.", "Only the {t} is to be {d}{s}.")
 DONE = ("segmented", "outlined", "contoured", "delineated", "marked", "traced", "masked", "measured", "labelled", "extracted", "quantified", "annotated", "drawn", "isolated",
         "segmented in three dimensions", "contoured on all slices", "measured by volume", "painted", "circumscribed", "highlighted")
 FIELD = ("Target", "Target structure", "Structure", "Organ", "ROI", "Object", "Anatomy", "Region of interest", "Task", "Request", "Segmentation target", "Contour", "Quantification target", "To do", "Order",
@@ -33,11 +32,7 @@ CORE = ("Could you {v} the {t}?", "Could somebody please {v} the {t} {f}?", "Ple
         "Can I ask you for {m} of the {t} {f}?", "I need {m} of the {t} {f}.", "We are interested in the {t} alone and want it {d}.", "The plan asks for {m} of the {t}, and for no more than that.",
         "It is the {t} which the study protocol wants {d}.", "Is there a chance to get the {t} {d} {f}?", "If you find the time, {v} the {t}.", "We agreed that {m} of the {t} would be best.",
         "So please let us have the {t} as {m}.", "Our question concerns the {t}. Could it be {d}?", "My boss has asked me to order {m} of the {t}.", "For this we have to {v} the {t} {f}.",
-        "I wonder if the {t} could be {d} {f}.", "Having the {t} {d} would be of great use {f}.",
-        "A mask is what we are after, that is one of the {t}.", "We ask for {m}, namely that of the {t}, because the guideline wants it.", "It is about the {t}. Can you {v} it {f}?",
-        "The list says {m}, more exactly {m} of the {t}, and that is all.", "About the {t}: would you {v} it {f}?", "Somebody to {v} the {t} would save us hours of work by hand.",
-        "We did the {t} by hand before and it took a whole day, hence the wish to have it {d} {f}.", "How large is the {t}? Please {v} it.", "What volume has the {t}? {v} it, please.",
-        "Of all that one could want from these images it is {m}, and I mean {m} of the {t}, that we miss.")
+        "I wonder if the {t} could be {d} {f}.", "Having the {t} {d} would be of great use {f}.")
 FOR = ("", "", "", "for the study", "for planning", "for the operation", "to measure its volume", "to see how it changes", "for a comparison", "for the meeting", "for a lecture", "for the records",
        "before the treatment", "to rule out atrophy", "for the dose plan", "for our database", "for a 3D print", "to check the size", "to help the surgeon", "for follow-up")
 CLOSE = ("Thanks!", "Thank you.", "Many thanks.", "Best wishes", "Kind regards", "There is no hurry.", "It is rather urgent.", "Ring me with questions.", "Thanks a million", "Yours sincerely", "Take your time.",

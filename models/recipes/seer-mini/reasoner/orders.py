@@ -436,7 +436,7 @@ class Drawer:
         side = r.choice(("left", "right", "both", "both", None, None, None))
         of_side = [n for n in inside if side is None or split_name(n)[1] == side]
         chosen = {}
-        for _ in range(r.choice((2, 2, 2, 3, 3, 3, 4)) if of_side else 0):
+        for _ in range(r.choice((2, 2, 2, 3, 3, 4)) if of_side else 0):
             name = self.usual(of_side)
             chosen.setdefault(split_name(name)[0], name)
         return list(chosen.values()) if len(chosen) > 1 else None
