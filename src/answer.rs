@@ -35,12 +35,7 @@ use crate::error::{ErrorKind, Finding, Kind};
 use crate::runtime::vocabulary::{Concept, Vocabulary};
 use grammar::Sentence;
 
-/// The words of an order without those for what it leaves out or only remarks on: `gullet please,
-/// the cord was done last week` asks for `gullet please`. For looking things up, never for reading
-/// the order: skills for structures that nobody wants mislead the reasoner.
-pub fn asked_for(order: &str) -> String {
-    order::asked_for(order)
-}
+pub use order::asked_for;
 
 /// What the reasoner wants done.
 #[derive(Debug, Clone, PartialEq)]

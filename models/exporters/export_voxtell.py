@@ -93,10 +93,10 @@ class ImageEncoder(nn.Module):
 
     def __init__(self, network):
         super().__init__()
-        # Its own, so that winograd.py may change it.
-        self.encoder, decoder = copy.deepcopy(network.encoder), copy.deepcopy(network.decoder)
-        self.grow, self.skips = stages_grow(network), nn.ModuleList()
-        self.first_step, self.first = decoder.transpconvs[0], decoder.stages[0]
+        decoder = network.decoder
+        # Its own, so that winograd.py may change them.
+        self.encoder, self.first = copy.deepcopy(network.encoder), copy.deepcopy(decoder.stages[0])
+        self.grow, self.skips, self.first_step = stages_grow(network), nn.ModuleList(), decoder.transpconvs[0]
         self.register_buffer("weights", self.grow[0].weights()[:, :self.first.output_channels].contiguous())
         for index, grow in enumerate(self.grow):
             self.skips.append(of_skip(decoder.stages[index + 1].convs[0].conv, self.encoder.output_channels[-(index + 3)]))

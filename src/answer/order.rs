@@ -44,8 +44,10 @@ pub(super) struct Named {
 /// Longest run of words that is looked at as one thing.
 const RUN_WORDS_MAX: usize = 4;
 
-/// The words that stand for nothing that is left out or only remarked on, whatever they mean.
-pub(super) fn asked_for(order: &str) -> String {
+/// The words of an order without those for what it leaves out or only remarks on, whatever they
+/// mean: `gullet please, the cord was done last week` asks for `gullet please`. For looking things
+/// up, never for reading the order: skills for structures that nobody wants mislead the reasoner.
+pub fn asked_for(order: &str) -> String {
     let words = words(order);
     let mut is_asked = vec![true; words.len()];
     for start in (0..words.len()).filter(|&start| exclusion::may_name(&words[start])) {

@@ -1,5 +1,5 @@
-//! `seer bank list|show|rounds|activate|export|import|glossary|rebuild`: the bank of the storage folder,
-//! while no server uses it.
+//! `seer bank list|show|rounds|activate|export|import|glossary|rebuild`: the bank of the storage
+//! folder, while no server uses it.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
