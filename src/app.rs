@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
+use tracing::info;
 
 use crate::archive::{Archive, ArchiveSettings};
 use crate::bank::Bank;
@@ -71,8 +72,7 @@ impl App {
         let clock = Clock::system();
         let path = config.storage.path.clone();
         let archive = archive(&config, &clock)?;
-        let bank = Bank::open(&path.join("bank"), config.bank.settings(), clock.clone())
-            .with_context(|| format!("cannot open the bank in {}", path.display()))?;
+        let bank = bank(&config, engine.as_deref().map(Engine::backbone_bundle), &clock)?;
         let settings = OrdersSettings {
             path: path.join("orders"),
             queue_length: config.orders.queue_length as u64,
@@ -168,6 +168,24 @@ pub fn evolution_settings(config: &Config) -> EvolutionSettings {
         patience: config.evolution.patience(),
         limits: config.dicom.limits(),
     }
+}
+
+/// Opens the bank in the storage folder. A bank that nobody has changed begins with the glossary
+/// of the `backbone` bundle, unless the configuration says otherwise.
+///
+/// # Errors
+/// When the folder or its database cannot be used.
+pub fn bank(config: &Config, backbone: Option<&Bundle>, clock: &Clock) -> anyhow::Result<Bank> {
+    let path = config.storage.path.join("bank");
+    let cannot = || format!("cannot open the bank in {}", path.display());
+    let bank = Bank::open(&path, config.bank.settings(), clock.clone()).with_context(cannot)?;
+    if let Some(bundle) = backbone.filter(|_| config.bank.glossary) {
+        let begun = bank.begin_with_glossary(bundle.vocabulary(), &bundle.manifest().name);
+        if let Some(round) = begun.with_context(cannot)? {
+            info!(skills = round.skills.len(), "The bank begins with the glossary");
+        }
+    }
+    Ok(bank)
 }
 
 /// Opens the archive in the storage folder.

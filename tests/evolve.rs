@@ -170,9 +170,9 @@ async fn house_jargon_is_learnt_offered_adopted_and_then_understood() {
     assert_eq!(server.app.bank.active().skills.len(), first.candidate_size);
     let (status, _) = server.post_json(&path, &json!({})).await;
     assert_eq!(status, 200, "adopting again changes nothing");
-    assert_eq!(server.app.bank.rounds().unwrap().len(), 2);
+    assert_eq!(server.app.bank.rounds().unwrap().len(), 3);
 
-    // A round that was measured against the empty bank cannot be adopted any more.
+    // A round that was measured against the glossary cannot be adopted any more.
     let (status, problem) =
         server.post_json(&format!("/api/v1/evolution/rounds/{again}/adopt"), &json!({})).await;
     assert_eq!(status, 409, "{problem}");
@@ -345,7 +345,8 @@ fn a_killed_round_goes_on_and_ends_as_if_nothing_had_happened() {
     assert!(status.success());
     let resumed = report_of(&out);
     assert_eq!(resumed.digest(), whole.digest());
-    assert_eq!(resumed.published_round, Some(1));
+    // Round 0 is empty, round 1 the glossary.
+    assert_eq!(resumed.published_round, Some(2));
     // The bank has the round once, and practice is evidence once.
     let bank = seer::bank::Bank::open(
         &killed.join("bank"),
@@ -353,7 +354,7 @@ fn a_killed_round_goes_on_and_ends_as_if_nothing_had_happened() {
         seer::clock::Clock::system(),
     )
     .unwrap();
-    assert_eq!(bank.active().number(), 1);
-    assert_eq!(bank.rounds().unwrap().len(), 2);
+    assert_eq!(bank.active().number(), 2);
+    assert_eq!(bank.rounds().unwrap().len(), 3);
     assert_eq!(bank.metrics().episode_count as usize, whole.parts.practice.len());
 }

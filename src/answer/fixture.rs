@@ -21,6 +21,7 @@ fn concept(name: &str, synonyms: &[&str], laterality: Laterality, code: &str) ->
         body_regions: Vec::new(),
         modalities: Vec::new(),
         parts: Vec::new(),
+        caution: None,
     }
 }
 

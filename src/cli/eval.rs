@@ -59,7 +59,10 @@ impl Eval {
         let suite = self.chosen_suite(config)?;
         let configurations = self.configurations()?;
         let engine = app::engine(config)?;
-        let bank = bank(config, &configurations)?;
+        let bank = configurations
+            .contains(&Configuration::Seer)
+            .then(|| app::bank(config, Some(engine.backbone_bundle()), &Clock::system()))
+            .transpose()?;
         let round = bank.as_ref().map(Bank::active);
         let settings = settings(config, &engine, round.as_deref())?;
         // The round that was active at the beginning serves to the end.
@@ -161,16 +164,6 @@ impl Eval {
 pub(super) fn open(folder: &Path, config: &Config) -> anyhow::Result<Suite> {
     let suite = Suite::open_with(folder, config.dicom.limits());
     suite.with_context(|| format!("cannot open the suite in {}", folder.display()))
-}
-
-/// The bank of the configured storage, where a configuration wants skills and there is one.
-fn bank(config: &Config, configurations: &[Configuration]) -> anyhow::Result<Option<Bank>> {
-    let folder = config.storage.path.join("bank");
-    if !configurations.contains(&Configuration::Seer) || !folder.is_dir() {
-        return Ok(None);
-    }
-    let bank = Bank::open(&folder, config.bank.settings(), Clock::system());
-    bank.map(Some).with_context(|| format!("cannot open the bank in {}", folder.display()))
 }
 
 fn settings(config: &Config, engine: &Engine, round: Option<&Round>) -> anyhow::Result<Settings> {

@@ -11,7 +11,6 @@ use uuid::Uuid;
 
 use super::Ended;
 use crate::app;
-use crate::bank::Bank;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::evolve::{
@@ -76,9 +75,9 @@ impl Evolve {
             return simulate.run();
         }
         let clock = Clock::system();
-        let bank =
-            Bank::open(&config.storage.path.join("bank"), config.bank.settings(), clock.clone())?;
-        let models: Arc<dyn ModelHolder> = Arc::new(app::engine(config)?);
+        let engine = app::engine(config)?;
+        let bank = app::bank(config, Some(engine.backbone_bundle()), &clock)?;
+        let models: Arc<dyn ModelHolder> = Arc::new(engine);
         let evolution =
             Evolution::idle(app::evolution_settings(config), bank, Some(models), None, clock)?;
         if let Some(id) = self.resume {

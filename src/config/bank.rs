@@ -11,6 +11,9 @@ use crate::bank;
 pub struct BankSettings {
     /// Offer orders the skills that fit them.
     pub offer: bool,
+    /// Begin a bank that nobody has changed with the glossary: what the backbone's vocabulary
+    /// calls the structures that have no side.
+    pub glossary: bool,
     /// Most skills offered to one order.
     pub top_k: usize,
     /// Lowest score of a skill that is offered.
@@ -58,6 +61,7 @@ impl Default for BankSettings {
         let retrieval = bank::RetrievalSettings::default();
         Self {
             offer: true,
+            glossary: true,
             top_k: retrieval.top_k,
             score_min: retrieval.score_min,
             diversity: retrieval.diversity,

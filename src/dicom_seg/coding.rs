@@ -119,6 +119,7 @@ mod tests {
             body_regions: Vec::new(),
             modalities: Vec::new(),
             parts: Vec::new(),
+            caution: None,
         };
         Target { phrase: "kidney".to_owned(), prompt: "kidney".to_owned(), concept: Some(concept) }
     }

@@ -423,6 +423,7 @@ fn vocabulary(names: &[String]) -> Vocabulary {
         body_regions: Vec::new(),
         modalities: Vec::new(),
         parts: Vec::new(),
+        caution: None,
     };
     Vocabulary { concepts: names.iter().map(concept).collect(), absent: Vec::new() }
 }

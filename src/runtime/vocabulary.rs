@@ -60,6 +60,10 @@ pub struct Concept {
     /// For a `both` concept, the sided concepts it unites.
     #[serde(default)]
     pub parts: Vec<String>,
+    /// What a reader of every mask of it should know, measured: orders carry it as the finding
+    /// `target_caution`.
+    #[serde(default)]
+    pub caution: Option<String>,
 }
 
 /// A term the bundle understands but cannot segment.

@@ -22,9 +22,20 @@ async fn order(server: &Server, study: &str, text: &str) -> (String, Value) {
 fn teach(server: &Server) -> SkillId {
     let taught = skill(JARGON, "left putamen");
     let id = taught.id.clone();
-    server.app.bank.publish(draft(0, vec![taught])).unwrap();
-    server.app.bank.activate(1, "test").unwrap();
+    let round = server.app.bank.publish(draft(0, vec![taught])).unwrap();
+    server.app.bank.activate(round.number(), "test").unwrap();
     id
+}
+
+#[tokio::test]
+async fn a_new_bank_begins_with_the_glossary() {
+    let server = Server::start().await;
+    let (status, bank) = server.get_json("/api/v1/bank/rounds").await;
+    assert_eq!(status, 200, "{bank}");
+    assert_eq!(server.app.bank.active().number(), 1, "{bank}");
+    let ask = json!({ "text": "isolate the larinx", "modality": "CT" });
+    let (_, found) = server.post_json("/api/v1/bank/retrieval", &ask).await;
+    assert_eq!(found["offers"][0]["target"], "larynx", "{found}");
 }
 
 #[tokio::test]
@@ -35,7 +46,7 @@ async fn a_skill_teaches_a_word_and_the_order_becomes_an_episode_with_a_reward()
     let (id, record) = order(&server, &study, &format!("please segment the {JARGON}")).await;
     let offered = &record["skills"][0];
     assert_eq!(offered["id"], taught.as_str(), "{record:#}");
-    assert_eq!((&offered["round"], &offered["withheld"]), (&json!(1), &json!(false)));
+    assert_eq!((&offered["round"], &offered["withheld"]), (&json!(2), &json!(false)));
     assert!(offered["content"].as_str().unwrap().contains("left putamen"));
     assert_eq!(record["answer"]["targets"][0]["concept"], "left putamen", "{record:#}");
 

@@ -4,7 +4,7 @@ use crate::answer::{Answer, Target};
 use crate::error::Finding;
 use crate::geometry::VoxelPoint;
 use crate::reason::Trace;
-use crate::runtime::vocabulary::Laterality;
+use crate::runtime::vocabulary::{Concept, Laterality};
 use crate::series::Modality;
 use crate::volume::{Mask, Volume};
 
@@ -38,19 +38,28 @@ pub(super) fn of_certainty(trace: &Trace, answer: &Answer, least: Option<f64>) -
     unsure.collect()
 }
 
-/// Targets that the vocabulary does not know on this modality.
+/// Targets that the vocabulary does not know on this modality, and those it warns of.
 pub(super) fn of_answer(answer: &Answer, volume: &Volume) -> Vec<Finding> {
     let Answer::Segment(targets) = answer else { return Vec::new() };
-    let modality = volume.modality.code();
     let concepts = targets.iter().filter_map(|target| target.concept.as_ref());
     concepts
-        .filter(|c| !c.modalities.is_empty() && !c.modalities.iter().any(|m| m == modality))
-        .map(|concept| {
-            let known = concept.modalities.join(" and ");
-            let message = format!("{} is known on {known}, the series is {modality}", concept.name);
-            Finding::new("modality_unusual", message)
+        .flat_map(|concept| {
+            let unusual = unusual_modality(concept, volume.modality.code());
+            let caution = concept.caution.as_ref().map(|caution| {
+                Finding::new("target_caution", format!("{}: {caution}", concept.name))
+            });
+            unusual.into_iter().chain(caution)
         })
         .collect()
+}
+
+fn unusual_modality(concept: &Concept, modality: &str) -> Option<Finding> {
+    let known = &concept.modalities;
+    (!known.is_empty() && !known.iter().any(|m| m == modality)).then(|| {
+        let known = known.join(" and ");
+        let message = format!("{} is known on {known}, the series is {modality}", concept.name);
+        Finding::new("modality_unusual", message)
+    })
 }
 
 /// Masks that are empty, or that lie in part on the other side than their target is.
@@ -127,7 +136,7 @@ mod tests {
     use super::*;
     use crate::geometry::{PatientPoint, VolumeGeometry};
     use crate::reason::Decoding;
-    use crate::runtime::vocabulary::{Code, Concept};
+    use crate::runtime::vocabulary::Code;
     use ndarray::Array3;
 
     fn target(laterality: Laterality) -> Target {
@@ -144,6 +153,7 @@ mod tests {
             body_regions: Vec::new(),
             modalities: Vec::new(),
             parts: Vec::new(),
+            caution: None,
         };
         Target { phrase: "lung".into(), prompt: "lung".into(), concept: Some(concept) }
     }
@@ -174,6 +184,29 @@ mod tests {
         assert_eq!(found[0].message, "the reasoner named lung with probability 0.60");
         assert_eq!(of_certainty(&trace, &answer, Some(0.5)), []);
         assert_eq!(of_certainty(&trace, &answer, None), []);
+    }
+
+    #[test]
+    fn what_the_vocabulary_warns_of_is_told() {
+        let geometry = VolumeGeometry::from_frames(
+            [1, 1, 1],
+            PatientPoint([0.0; 3]),
+            [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]],
+            [1.0, 1.0],
+            [0.0, 0.0, 1.0],
+        )
+        .expect("a good grid");
+        let voxels = Array3::zeros([1, 1, 1]);
+        let volume = Volume { geometry, voxels, modality: Modality::Ct };
+        let mut lung = target(Laterality::None);
+        assert_eq!(of_answer(&Answer::Segment(vec![lung.clone()]), &volume), []);
+        let concept = lung.concept.as_mut().expect("it has one");
+        concept.caution = Some("Dice 0.2".into());
+        concept.modalities = vec!["MR".into()];
+        let found = of_answer(&Answer::Segment(vec![lung]), &volume);
+        let codes: Vec<&str> = found.iter().map(|finding| finding.code.as_str()).collect();
+        assert_eq!(codes, ["modality_unusual", "target_caution"]);
+        assert_eq!(found[1].message, "lung: Dice 0.2");
     }
 
     #[test]
