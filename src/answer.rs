@@ -3,8 +3,10 @@
 //! The grammar is one sentence: `Segment the <target>[; the <target>…].` or `Reject: <reason>.`
 //! Reading is tolerant of case, white space, articles and the full stop, and strict about meaning:
 //! a phrase is a concept of the vocabulary (its name, then a synonym) or it is unresolved and says
-//! so. An answer that picks the other side than the order names is turned into a refusal, because a mask on the wrong side harms a patient; so is one that takes a
-//! structure which the order names only to leave it out.
+//! so. An answer that picks the other side than the order names is turned into a refusal, because a
+//! mask on the wrong side harms a patient; so is one that takes a structure which the order names
+//! only to leave it out, and, where the bundle says so, one that nothing in the order is a
+//! name of.
 //!
 //! ```
 //! use seer::answer::{Answer, Reading, RefusalReason, UnknownTargets, parse};
@@ -14,6 +16,8 @@
 //!     order: "prostate please",
 //!     vocabulary: &Vocabulary::default(),
 //!     unknown_targets: UnknownTargets::Refuse,
+//!     skills: &[],
+//!     refuse_unnamed: false,
 //! })?;
 //! assert!(matches!(answer, Answer::Refuse(r) if r.reason == RefusalReason::OutOfRegion));
 //! # Ok::<(), seer::answer::AnswerError>(())
@@ -28,10 +32,12 @@ mod laterality;
 mod order;
 mod refusal;
 mod target;
+mod unnamed;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ErrorKind, Finding, Kind};
+use crate::reason::OfferedSkill;
 use crate::runtime::vocabulary::{Concept, Vocabulary};
 use grammar::Sentence;
 
@@ -162,6 +168,11 @@ pub struct Reading<'a> {
     pub vocabulary: &'a Vocabulary,
     /// Whether unknown phrases reach the backbone.
     pub unknown_targets: UnknownTargets,
+    /// The skills that the prompt showed, which may explain words of the order.
+    pub skills: &'a [OfferedSkill],
+    /// Whether a target that neither the order nor a skill names is left out (refused when it is
+    /// the only one), or only noted.
+    pub refuse_unnamed: bool,
 }
 
 /// Reads an answer, resolves its targets and checks them against what the order asks for.
@@ -186,6 +197,13 @@ pub fn parse(reading: &Reading<'_>) -> Result<(Answer, Vec<Finding>), AnswerErro
         return Ok((Answer::Refuse(refusal), findings));
     }
     let order = order::Order::read(reading.order, reading.vocabulary);
+    let targets = match unnamed::settle(targets, &order, reading, &mut findings) {
+        Ok(targets) => targets,
+        Err(text) => {
+            let refusal = Refusal { reason: RefusalReason::Ambiguous, text };
+            return Ok((Answer::Refuse(refusal), findings));
+        }
+    };
     let structures = order::structures(&targets, reading.vocabulary);
     let sides = laterality::check(&order, &structures);
     let unanswered = coverage::unanswered(&order, &targets, reading.vocabulary);
@@ -246,8 +264,14 @@ mod tests {
 
     fn read(answer: &str, order: &str, unknown_targets: UnknownTargets) -> String {
         let vocabulary = fixture::vocabulary();
-        let reading =
-            Reading { answer: Some(answer), order, vocabulary: &vocabulary, unknown_targets };
+        let reading = Reading {
+            answer: Some(answer),
+            order,
+            vocabulary: &vocabulary,
+            unknown_targets,
+            skills: &[],
+            refuse_unnamed: false,
+        };
         match parse(&reading) {
             Ok((answer, findings)) => {
                 let codes: Vec<&str> = findings.iter().map(|f| f.code.as_str()).collect();
@@ -342,6 +366,8 @@ mod tests {
             order: "tumour of Mr Smithers, liver",
             vocabulary: &vocabulary,
             unknown_targets: UnknownTargets::PassThrough,
+            skills: &[],
+            refuse_unnamed: false,
         })
         .expect("a sentence of the grammar");
         assert!(!findings.is_empty());

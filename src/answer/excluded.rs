@@ -43,7 +43,10 @@ mod tests {
         let vocabulary = fixture::vocabulary();
         let answer = Some(answer);
         let unknown_targets = UnknownTargets::Refuse;
-        let reading = Reading { answer, order, vocabulary: &vocabulary, unknown_targets };
+        let vocabulary = &vocabulary;
+        let skills = &[];
+        let reading =
+            Reading { answer, order, vocabulary, unknown_targets, skills, refuse_unnamed: true };
         let (answer, findings) = parse(&reading).expect("an answer of the grammar");
         let refused = if matches!(answer, Answer::Refuse(_)) { "!" } else { "" };
         let codes: Vec<&str> = findings.iter().map(|finding| finding.code.as_str()).collect();

@@ -2,6 +2,7 @@
 
 mod exclusion;
 mod mentions;
+mod nearness;
 mod words;
 
 use std::collections::HashSet;
@@ -28,6 +29,8 @@ pub(super) struct Structure {
     /// For findings: a name of the vocabulary, or a place.
     pub name: String,
     pub sides: Sides,
+    /// The vocabulary has it, so that its other names are known.
+    pub is_known: bool,
     /// Its names without sides, as words.
     nouns: Vec<Vec<String>>,
 }
@@ -273,7 +276,8 @@ fn structure(target: &Target, place: String, vocabulary: &Vocabulary) -> Structu
         let named = mentions::mentions(&words, &known_words(vocabulary));
         let sides =
             named.iter().fold(Sides::default(), |sides, mention| sides.union(mention.sides));
-        return Structure { name: place, sides, nouns: nouns([&target.phrase]) };
+        let nouns = nouns([&target.phrase]);
+        return Structure { name: place, sides, is_known: false, nouns };
     };
     let sides = match concept.laterality {
         Laterality::Left => Sides::LEFT,
@@ -289,7 +293,7 @@ fn structure(target: &Target, place: String, vocabulary: &Vocabulary) -> Structu
                 && other.laterality != Laterality::None)
     });
     let names = same.flat_map(|other| std::iter::once(&other.name).chain(&other.synonyms));
-    Structure { name: concept.name.clone(), sides, nouns: nouns(names) }
+    Structure { name: concept.name.clone(), sides, is_known: true, nouns: nouns(names) }
 }
 
 /// Names without their sides, as words, each once.

@@ -222,7 +222,8 @@ impl CaseRun<'_> {
             .with_decoding(self.runner.decoding);
         let reasoner = self.runner.models.reasoner;
         let trace = reasoner.reason(request, &self.runner.cancel, &Progress::silent())?;
-        let mut execution = self.understand(trace, text, skills, configuration);
+        let refuses = reasoner.refuses_unnamed();
+        let mut execution = self.understand(trace, text, skills, configuration, refuses);
         execution.seconds = started.elapsed().as_secs_f64();
         Ok(execution)
     }
@@ -249,7 +250,8 @@ impl CaseRun<'_> {
             if skills.is_empty() { Configuration::SeerGrounded } else { Configuration::Seer };
         let read = |trace| {
             let skills = skills.to_vec();
-            Execution { seconds, ..self.understand(trace, text, skills, configuration) }
+            // Practice goes by the reward: a lucky guess is what the loop learns from.
+            Execution { seconds, ..self.understand(trace, text, skills, configuration, false) }
         };
         Ok(traces.into_iter().map(read).collect())
     }
@@ -261,12 +263,15 @@ impl CaseRun<'_> {
         text: &str,
         skills: Vec<OfferedSkill>,
         configuration: Configuration,
+        refuse_unnamed: bool,
     ) -> Execution {
         let reading = Reading {
             answer: trace.answer.as_deref(),
             order: text,
             vocabulary: self.runner.models.vocabulary,
             unknown_targets: self.runner.models.unknown_targets,
+            skills: &skills,
+            refuse_unnamed,
         };
         let (answer, findings) = answer::parse(&reading).unwrap_or_else(|error| {
             let refusal = Refusal { reason: RefusalReason::Unspecified, text: error.to_string() };

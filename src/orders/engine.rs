@@ -7,7 +7,7 @@ use super::record::{RecordBundle, RecordModels};
 use crate::answer::{self, Answer, AnswerError, Reading, UnknownTargets};
 use crate::error::{ErrorKind, Finding, Kind};
 use crate::eval;
-use crate::reason::{ReasonError, Reasoner, ReasonerSettings, Trace};
+use crate::reason::{OfferedSkill, ReasonError, Reasoner, ReasonerSettings, Trace};
 use crate::runtime::{Bundle, Runtime, RuntimeError, RuntimeSettings};
 use crate::segment::{Backbone, BackboneSettings, SegmentError};
 use crate::view::ViewPlan;
@@ -120,12 +120,15 @@ impl Engine {
         &self,
         trace: &Trace,
         order: &str,
+        skills: &[OfferedSkill],
     ) -> Result<(Answer, Vec<Finding>), AnswerError> {
         answer::parse(&Reading {
             answer: trace.answer.as_deref(),
             order,
             vocabulary: self.backbone_bundle.vocabulary(),
             unknown_targets: self.unknown_targets,
+            skills,
+            refuse_unnamed: self.reasoner.refuses_unnamed(),
         })
     }
 

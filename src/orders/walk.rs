@@ -134,8 +134,8 @@ pub fn walk_asked(
     let thinking = Thinking { engine, views: &views, decoding: asked.decoding, cancel, report };
     let count = asked.rephrasings.len() + 1;
     let trace = thinking.reason(asked.text, asked.skills, (0, count))?;
-    let (answer, mut findings) =
-        info_span!("answer").in_scope(|| engine.understand(&trace, asked.text))?;
+    let (answer, mut findings) = info_span!("answer")
+        .in_scope(|| engine.understand(&trace, asked.text, asked.skills.shown()))?;
     let rephrased = thinking.rephrase(asked.rephrasings)?;
     note_seconds(&mut seconds, Step::Reason, start.elapsed().as_secs_f64());
 
@@ -188,7 +188,7 @@ impl Thinking<'_> {
         let count = rephrasings.len() + 1;
         let rephrase = |(index, Rephrasing { text, skills }): (usize, &Rephrasing)| {
             let trace = self.reason(text, skills, (index + 1, count))?;
-            let meaning = match self.engine.understand(&trace, text) {
+            let meaning = match self.engine.understand(&trace, text, skills.shown()) {
                 Ok((answer, _)) => Meaning::of(&answer),
                 Err(_) => Meaning::None,
             };

@@ -250,6 +250,12 @@ impl Reasoner {
         self.manifest.decoding.doubt_below
     }
 
+    /// Whether a target that neither the order nor a skill names is to be refused, as the bundle has
+    /// it.
+    pub fn refuses_unnamed(&self) -> bool {
+        self.manifest.decoding.refuse_unnamed
+    }
+
     /// Where the text of each token ends, in bytes of the whole text.
     fn token_ends(&self, tokens: &[u32], length: usize) -> Result<Vec<usize>, ReasonError> {
         let mut end = 0;

@@ -185,6 +185,12 @@ pub struct DecodingSettings {
     /// `target_unsure`; measured per bundle, absent where it was not.
     #[serde(default)]
     pub doubt_below: Option<f64>,
+    /// A target that neither the order nor a skill comes near is left out of the answer, which is
+    /// refused as ambiguous when nothing else is in it; otherwise the finding `target_unnamed` notes
+    /// it. For a reasoner that knows no other names than the vocabulary's, whose answer to an
+    /// unknown word is a guess.
+    #[serde(default)]
+    pub refuse_unnamed: bool,
 }
 
 fn whole_distribution() -> f32 {
