@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from concepts import ABSENT, STRUCTURES
+from concepts import ABSENT, CAUTIONS, STRUCTURES
 
 MODIFIERS = {"left": ("7771000", "SCT", "Left"), "right": ("24028007", "SCT", "Right"),
              "both": ("51440002", "SCT", "Right and left")}
@@ -28,6 +28,7 @@ class Concept:
     parts: tuple
     sources: dict  # data set -> tuple of label values
     category: tuple
+    caution: str = None
 
 
 def normalise(text):
@@ -66,18 +67,19 @@ def concepts():
     for s in STRUCTURES:
         if not s.sided:
             found.append(Concept(s.name, unique(s.synonyms, s.name), "none", s.code, s.rgb, s.body_regions,
-                                 s.modalities, (), s.sources, s.category))
+                                 s.modalities, (), s.sources, s.category, CAUTIONS.get(s.name)))
             continue
         for index, side in enumerate(("left", "right")):
             name = f"{side} {s.name}"
             sources = {data: pair[index] for data, pair in s.sources.items()}
             found.append(Concept(name, unique(sided_synonyms(s, side), name), side, s.code,
                                  shade(s.rgb, SHADE[side]), s.body_regions, s.modalities, (), sources,
-                                 s.category))
+                                 s.category, CAUTIONS.get(s.name)))
         name = f"both {s.plural}"
         sources = {data: pair[0] + pair[1] for data, pair in s.sources.items()}
         found.append(Concept(name, unique(both_synonyms(s), name), "both", s.code, s.rgb, s.body_regions,
-                             s.modalities, (f"left {s.name}", f"right {s.name}"), sources, s.category))
+                             s.modalities, (f"left {s.name}", f"right {s.name}"), sources, s.category,
+                             CAUTIONS.get(s.name)))
     return found
 
 
@@ -139,6 +141,8 @@ def render(found):
                   f"modalities = {strings(c.modalities)}"]
         if c.parts:
             lines.append(f"parts = {strings(c.parts)}")
+        if c.caution:
+            lines.append(f"caution = {quote(c.caution)}")
         lines.append("")
     unfound = [(c.name, c.synonyms, c.body_regions) for c in found if c.name in NOT_FOUND]
     for name, synonyms, regions in [*unfound, *ABSENT]:

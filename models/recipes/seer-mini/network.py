@@ -13,13 +13,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from convolution import Convolution
+
 CHANNELS = (16, 32, 64, 128, 192)
 FULL_CHANNELS = 16  # of the finest features
 WIDTH, HEADS, LAYERS = 192, 6, 3
 
 
 def convolution(channels_in, channels_out, stride=1):
-    return nn.Sequential(nn.Conv3d(channels_in, channels_out, 3, stride, 1, bias=False),
+    return nn.Sequential(Convolution(channels_in, channels_out, stride),
                          nn.InstanceNorm3d(channels_out, affine=True), nn.LeakyReLU(0.01, inplace=True))
 
 

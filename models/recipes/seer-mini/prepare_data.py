@@ -20,7 +20,8 @@ HEADNECK_TEST_COUNT = 8
 LESION_TRAIN = (("brain-lesions/pyradiomics_brain1_t1post", 1, False, (1, 2)),
                 ("brain-lesions/pyradiomics_brain2_t1post", 1, False, (1, 2)),
                 ("brain-lesions/ms_07_t1", 0, True, (3,)), ("brain-lesions/ms_07_flair", 2, True, (1, 2, 3)),
-                ("brain-lesions/stroke_t1", 0, True, (3,)), ("brain-t1/mni152_2009a_sym_t1", 0, True, (1, 2, 3)))
+                ("brain-lesions/stroke_t1", 0, True, (3,)), ("brain-lesions/stroke_flair", 0, True, (3,)),
+                ("brain-lesions/stroke_t2", 0, True, (3,)), ("brain-t1/mni152_2009a_sym_t1", 0, True, (1, 2, 3)))
 CHEST_TRAIN, CHEST_TEST = ("pyradiomics_lung1", "lidc_0314"), ("pyradiomics_lung2",)
 
 

@@ -32,6 +32,7 @@ from text_encoder import EMBEDDING_SIZE, TextEncoder, embed
 RECALL, EMPTY, EMPTY_VOXELS = 0.03, 0.6, 60.0
 KINDS = ("brain", "headneck", "torso", "chest", "lesion")
 MIX, TRUNK_MIX = (0.46, 0.15, 0.25, 0.09, 0.05), (0.25, 0.12, 0.38, 0.13, 0.12)
+WIDE_MIX, WIDER_MIX = (0.27, 0.30, 0.27, 0.13, 0.03), (0.25, 0.28, 0.32, 0.13, 0.02)
 PROMPTS, SEED, WEIGHT_DECAY, AVERAGE = 16, 0, 1e-4, 0.997
 
 
@@ -47,7 +48,10 @@ class Stage:
 
 STAGES = {"coarse": Stage((48, 64, 48), 4.0, 1.5e-3, 2e-4), "fine": Stage((48, 64, 48), 3.0, 1.1e-3, 1e-5, "coarse"),
           "last": Stage((48, 64, 48), 3.0, 9e-4, 1e-5, "fine"),
-          "trunk": Stage((48, 64, 48), 3.0, 9e-4, 1e-5, "last", TRUNK_MIX)}
+          "trunk": Stage((48, 64, 48), 3.0, 9e-4, 1e-5, "last", TRUNK_MIX),
+          "wide": Stage((48, 64, 48), 3.0, 1e-3, 1e-5, "trunk", WIDE_MIX),
+          "long": Stage((48, 64, 48), 3.0, 1e-3, 1e-5, "wide", WIDE_MIX),
+          "longer": Stage((48, 64, 48), 3.0, 8e-4, 1e-5, "long", WIDER_MIX)}
 
 
 class Auxiliary(nn.Module):
