@@ -12,7 +12,15 @@ fn vocabulary() -> Vocabulary {
 fn read(vocabulary: &Vocabulary, phrase: &str, order: &str) -> (Answer, Vec<Finding>) {
     let answer = format!("Segment the {phrase}.");
     let unknown_targets = UnknownTargets::Refuse;
-    parse(&Reading { answer: Some(&answer), order, vocabulary, unknown_targets }).unwrap()
+    let reading = Reading {
+        answer: Some(&answer),
+        order,
+        vocabulary,
+        unknown_targets,
+        skills: &[],
+        refuse_unnamed: true,
+    };
+    parse(&reading).unwrap()
 }
 
 fn names(answer: &Answer) -> Vec<&str> {
@@ -82,5 +90,20 @@ fn terms_known_to_be_absent_are_refused() {
         assert!(matches!(&answer, Answer::Refuse(refusal)
             if refusal.reason == RefusalReason::UnknownTarget));
         assert_eq!(findings[0].code, "target_absent");
+    }
+}
+
+#[test]
+fn a_word_that_is_like_no_name_is_refused() {
+    let vocabulary = vocabulary();
+    for (phrase, order) in [
+        ("left hippocampus", "pls outline the left kraix"),
+        ("liver", "Contours of the silver market requested thanks."),
+        ("right parotid gland", "is it possible to get a mask of the qr74 r?"),
+        ("brainstem", "Region of interest: Okafor's triangle"),
+    ] {
+        let (answer, findings) = read(&vocabulary, phrase, order);
+        assert!(matches!(answer, Answer::Refuse(_)), "{order}: {}", answer.canonical_text());
+        assert_eq!(findings[0].code, "target_unnamed", "{order}");
     }
 }
