@@ -22,8 +22,9 @@ def main():
     parser.add_argument("--out", required=True)
     arguments = parser.parse_args()
     first, second = (torch.load(path) for path in arguments.checkpoints)
-    mean = average(first["model"], second["model"], arguments.share)
-    torch.save({"model": mean, "heads": second["heads"]}, arguments.out)
+    weights = "model" if "model" in second else "averaged"  # of a reasoner, of a segmenter
+    mean = average(first[weights], second[weights], arguments.share)
+    torch.save({weights: mean} | ({"heads": second["heads"]} if "heads" in second else {}), arguments.out)
 
 
 if __name__ == "__main__":
