@@ -29,21 +29,20 @@ pub(super) fn settle(
 ) -> Result<Vec<Target>, String> {
     let (named, unnamed): (Vec<Target>, Vec<Target>) =
         targets.iter().cloned().partition(|target| is_named(target, order, reading));
+    let says = |target: &Target| {
+        format!("neither the order nor a skill names the {} of the answer", target.name())
+    };
     let (end, kept) = match (reading.refuse_unnamed, named.is_empty()) {
         (false, _) => ("", targets),
         (true, false) => (", and it is left out", named),
         (true, true) => ("", named),
     };
-    findings.extend(unnamed.iter().map(|target| {
-        let name = target.name();
-        let message = format!("neither the order nor a skill names the {name} of the answer{end}");
-        Finding::new("target_unnamed", message)
-    }));
-    match unnamed.first().filter(|_| kept.is_empty()) {
-        Some(target) => {
-            Err(format!("neither the order nor a skill names the {} of the answer", target.name()))
-        }
-        None => Ok(kept),
+    findings.extend(
+        unnamed.iter().map(|t| Finding::new("target_unnamed", format!("{}{end}", says(t)))),
+    );
+    match unnamed.first() {
+        Some(target) if kept.is_empty() => Err(says(target)),
+        _ => Ok(kept),
     }
 }
 
